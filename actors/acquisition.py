@@ -1,0 +1,48 @@
+"""The acquisition's actor: holds the pool and chooses from it."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from actors.generator import Block
+from actors.orders import ChoiceAnswer, ChoiceOrder, StageReport
+from actors.spec import ScienceSpec
+from models.pool import CandidatePool
+
+
+class AcquisitionRole:
+    """Chooses the next experiments from everything that was screened."""
+
+    def __init__(self, spec: ScienceSpec) -> None:
+        self._space = spec.build_space()
+        self._pool = CandidatePool(self._space)
+        self._acquisition = spec.acquisition.build(
+            "acquisitions", objectives=list(spec.objectives), constraints=list(spec.constraints)
+        )
+
+    def absorb(self, block: Block) -> int:
+        """Add a screened block to the pool; return the pool's size."""
+        self._pool.absorb(block)
+        return len(self._pool)
+
+    def forget(self) -> None:
+        """Begin a new pool."""
+        self._pool = CandidatePool(self._space)
+
+    def choose(
+        self, order: ChoiceOrder, screened: tuple[np.ndarray | None, list[StageReport]]
+    ) -> ChoiceAnswer:
+        """Answer an order from the candidates that the predictor's mask leaves."""
+        mask, reports = screened
+        begin = time.perf_counter()
+        pool = self._pool if mask is None else self._pool.subset(mask)
+        choices = self._acquisition.choose(pool, order.observations, order.pending, order.q, seed=order.seed)
+        if len(choices) < order.q and mask is not None:
+            # The screen left too few that are new: what it dropped is better than an idle furnace.
+            choices = self._acquisition.choose(self._pool, order.observations, order.pending, order.q, seed=order.seed)
+        report = StageReport(
+            stage="acquisition", taken=len(pool), passed=len(choices), seconds=round(time.perf_counter() - begin, 4)
+        )
+        return ChoiceAnswer(choices=tuple(choices), stages=(*reports, report))

@@ -1,0 +1,159 @@
+"""What the controller asks of the science and what it gets back; both are self-contained.
+
+An order carries everything that its answer may depend on, so that an actor that died, another machine or a
+replay years later gives the same answer.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from models.candidate import Candidate
+from models.observation import Choice, Observation
+from models.route import Route
+
+
+class ChoiceOrder(BaseModel):
+    """Choose ``q`` candidates given all that is known.
+
+    Attributes:
+        decision: running number of the decision in the campaign.
+        q: how many are wanted.
+        seed: the only source of randomness.
+        observations: everything learnt so far, in the order in which it was learnt.
+        pending: chosen and not yet known.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    decision: int
+    q: int
+    seed: int
+    observations: tuple[Observation, ...]
+    pending: tuple[Candidate, ...]
+
+
+class StageReport(BaseModel):
+    """How many candidates a stage took in and let through, and what it cost."""
+
+    model_config = ConfigDict(frozen=True)
+
+    stage: str
+    taken: int
+    passed: int
+    seconds: float = 0.0
+    detail: dict[str, float] = Field(default_factory=dict)
+
+
+class ChoiceAnswer(BaseModel):
+    """The choices, most wanted first, and what each stage did on the way."""
+
+    model_config = ConfigDict(frozen=True)
+
+    choices: tuple[Choice, ...]
+    stages: tuple[StageReport, ...] = ()
+
+
+class Step(BaseModel):
+    """One thing that the lab is told to do.
+
+    Attributes:
+        capability: what the instrument must announce.
+        parameters: arguments, unit in the key.
+        quantities: readings that must come back.
+        idempotent: doing it twice does no harm to the sample.
+        bounds: physical bounds (low, high) of each reading, as the instruments announced them.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    capability: str
+    parameters: dict[str, Any]
+    quantities: tuple[str, ...]
+    idempotent: bool = False
+    bounds: dict[str, tuple[float | None, float | None]] = Field(default_factory=dict)
+
+
+class Recipe(BaseModel):
+    """A route compiled against what the lab announced. Empty ``steps``: it cannot be made here; ``reason`` says why."""
+
+    model_config = ConfigDict(frozen=True)
+
+    steps: tuple[Step, ...]
+    precursors_g: dict[str, float] = Field(default_factory=dict)
+    reason: str = ""
+
+
+class Offer(BaseModel):
+    """A capability as an instrument announced it, in plain numbers (``None`` is unbounded)."""
+
+    model_config = ConfigDict(frozen=True)
+
+    capability: str
+    idempotent: bool = False
+    limits: dict[str, tuple[float | None, float | None]] = Field(default_factory=dict)
+    quantities: dict[str, tuple[float | None, float | None]] = Field(default_factory=dict)
+
+
+class Science(Protocol):
+    """The port through which the controller reaches the science, wherever it runs."""
+
+    async def choose(self, order: ChoiceOrder) -> ChoiceAnswer:
+        """Generate, screen and choose."""
+        ...
+
+    async def plan(self, candidate: Candidate, offers: tuple[Offer, ...]) -> Recipe:
+        """Plan and compile."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of what it holds."""
+        ...
+
+
+def compile_recipe(routes: list[Route], offers: tuple[Offer, ...]) -> Recipe:
+    """Compile the best route that the announced capabilities can carry out.
+
+    A route is feasible where every operation's capability is offered and every limited parameter lies within the
+    limits. The quantities of a step are those the route names; its bounds are those the instrument announced.
+    """
+    offered = {offer.capability: offer for offer in offers}
+    reasons: list[str] = []
+    for route in routes:
+        missing = [op.capability for op in route.operations if op.capability not in offered]
+        if missing:
+            reasons.append(f"no instrument offers {', '.join(sorted(set(missing)))} (offered: {', '.join(offered)})")
+            continue
+        breach = _breach(route, offered)
+        if breach:
+            reasons.append(breach)
+            continue
+        steps = tuple(
+            Step(
+                capability=op.capability,
+                parameters=op.parameters,
+                quantities=op.quantities,
+                idempotent=offered[op.capability].idempotent,
+                bounds={
+                    name: offered[op.capability].quantities[name]
+                    for name in op.quantities
+                    if name in offered[op.capability].quantities
+                },
+            )
+            for op in route.operations
+        )
+        return Recipe(steps=steps, precursors_g=route.precursors_g, reason=route.reason)
+    return Recipe(steps=(), reason="; ".join(reasons) or "the planner knows no route")
+
+
+def _breach(route: Route, offered: dict[str, Offer]) -> str:
+    for op in route.operations:
+        for name, (low, high) in offered[op.capability].limits.items():
+            value = op.parameters.get(name)
+            if not isinstance(value, int | float):
+                continue
+            if (low is not None and value < low) or (high is not None and value > high):
+                return f"{op.capability}: {name} = {value:g} is outside {low} .. {high}"
+    return ""

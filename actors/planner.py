@@ -1,0 +1,18 @@
+"""The planner's actor: from a candidate to a recipe that this lab can carry out."""
+
+from __future__ import annotations
+
+from actors.orders import Offer, Recipe, compile_recipe
+from actors.spec import ScienceSpec
+from models.candidate import Candidate
+
+
+class PlannerRole:
+    """Plans routes and compiles the best feasible one."""
+
+    def __init__(self, spec: ScienceSpec) -> None:
+        self._planner = spec.planner.build("planners")
+
+    def plan(self, candidate: Candidate, offers: tuple[Offer, ...]) -> Recipe:
+        """Return the recipe; without steps where the lab cannot carry out any route, with the reason."""
+        return compile_recipe(self._planner.plan(candidate), offers)

@@ -1,0 +1,84 @@
+"""The predictor's actor: rules first, then a learned ensemble, retrained on every result."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from actors.generator import Block
+from actors.orders import StageReport
+from actors.spec import ScienceSpec
+from models.errors import SpaceError
+from models.observation import Observation
+from models.pool import CandidatePool
+from models.screening import screen
+from models.spaces import EnumerableSpace
+
+
+class PredictorRole:
+    """Screens candidates: which blocks pass the rules, and which of the pool the ensemble still believes in."""
+
+    def __init__(self, spec: ScienceSpec) -> None:
+        self._spec = spec
+        self._space = spec.build_space()
+        self._pool = CandidatePool(self._space)
+        self._taken = 0
+        self._counts: dict[str, int] = {}
+        self._seconds = 0.0
+
+    def rules(self, block: Block) -> Block:
+        """Return the part of a block that passes the rules, and keep it for ``screen``."""
+        begin = time.perf_counter()
+        kept = block
+        if self._spec.screening.rules:
+            kept = self._apply_rules(block)
+        self._pool.absorb(kept)
+        self._taken += len(block)
+        self._seconds += time.perf_counter() - begin
+        return kept
+
+    def _apply_rules(self, block: Block) -> Block:
+        if not isinstance(self._space, EnumerableSpace):
+            raise SpaceError("screening rules judge compositions, and this space has none: remove 'screening'")
+        numbers = block if isinstance(block, np.ndarray) else np.array([self._space.index_of(c) for c in block])
+        result = screen(self._spec.screening, self._space, numbers)
+        for name, count in result.dropped.items():
+            self._counts[name] = self._counts.get(name, 0) + count
+        return numbers[result.mask]
+
+    def forget(self) -> None:
+        """Begin a new pool."""
+        self._pool = CandidatePool(self._space)
+        self._taken, self._counts, self._seconds = 0, {}, 0.0
+
+    def screen(self, observations: Sequence[Observation]) -> tuple[np.ndarray | None, list[StageReport]]:
+        """Retrain on all results and return which of the pool are worth the acquisition's time.
+
+        Returns:
+            Mask over the pool, shape (n,), or ``None`` where everything passes (no predictor, too few results), and
+            the reports of both stages.
+        """
+        rules = StageReport(
+            stage="rules",
+            taken=self._taken,
+            passed=len(self._pool),
+            seconds=round(self._seconds, 4),
+            detail={name: float(count) for name, count in self._counts.items()},
+        )
+        if self._spec.predictor is None:
+            return None, [rules]
+        begin = time.perf_counter()
+        ensemble = self._spec.predictor.build(
+            "predictors", space=self._space, objectives=self._spec.objectives, constraints=self._spec.constraints
+        )
+        mask, detail = ensemble.screen(self._pool, observations)
+        report = StageReport(
+            stage="ensemble",
+            taken=len(self._pool),
+            passed=int(mask.sum()) if mask is not None else len(self._pool),
+            seconds=round(time.perf_counter() - begin, 4),
+            detail=detail,
+        )
+        return mask, [rules, report]

@@ -1,0 +1,70 @@
+"""What every actor needs to build its role: the scientific part of a campaign, as plain data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from models.observation import Constraint, Objective
+from models.registry import resolve
+from models.screening import ScreeningSpec
+from models.spaces import Space, build_space
+from models.spaces.spec import SpaceSpec
+
+
+class Component(BaseModel):
+    """A plug-in by name, with its keyword settings."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    settings: dict[str, Any] = Field(default_factory=dict)
+
+    def build(self, group: str, **given: Any) -> Any:
+        """Make it. Raises UnknownNameError where no plug-in has the name, TypeError where a setting is unknown."""
+        return resolve(group, self.name)(**given, **self.settings)
+
+
+class StageSpec(BaseModel):
+    """Resources of one stage: what Ray reserves and how many threads its libraries may use."""
+
+    model_config = ConfigDict(frozen=True)
+
+    cpus: float = 0.25
+    gpus: float = 0.0
+    threads: int = 1
+
+
+class ScienceSpec(BaseModel):
+    """The scientific part of a campaign.
+
+    Attributes:
+        base_dir: where relative paths of the space start.
+        pool_size: how many candidates a continuous space proposes for each decision.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    seed: int
+    space: SpaceSpec
+    base_dir: str
+    objectives: tuple[Objective, ...]
+    constraints: tuple[Constraint, ...] = ()
+    screening: ScreeningSpec = Field(default_factory=ScreeningSpec)
+    generator: Component | None = None
+    predictor: Component | None = None
+    acquisition: Component = Component(name="pareto")
+    planner: Component = Component(name="direct")
+    pool_size: int = 4096
+    stages: dict[str, StageSpec] = Field(default_factory=dict)
+
+    def build_space(self) -> Space:
+        """Make the design space. Raises ModelError subclasses that name the field to change."""
+        names = tuple(dict.fromkeys([o.name for o in self.objectives] + [c.name for c in self.constraints]))
+        return build_space(self.space, Path(self.base_dir), names)
+
+    def stage(self, name: str) -> StageSpec:
+        """Resources of a stage; the default where nothing is said."""
+        return self.stages.get(name, StageSpec())

@@ -1,0 +1,221 @@
+"""The command line: ``athanor COMMAND``. Modules are imported by the command that needs them, so that help is instant."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from controller.errors import AthanorError
+
+EXIT_CODES = """exit codes:
+  0  done                        4  stopped before the end; `athanor resume` goes on
+  1  a fault of the program      5  the lab or the compute needs a person
+  2  bad input                   6  a replayed decision differs
+  3  the run directory is taken  7  the disk refused
+     or in the wrong state"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return arguments.command(arguments)
+    except AthanorError as error:
+        print(f"athanor: {error}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="athanor",
+        description="A closed-loop controller for self-driving materials laboratories.",
+        epilog=f"example:\n  athanor run campaigns/heusler-magnets.yaml\n\n{EXIT_CODES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    validate = _add(commands, "validate", _validate, "check a campaign file", "athanor validate my.yaml")
+    validate.add_argument("file", type=Path, metavar="FILE", help="the campaign, YAML")
+
+    run = _add(commands, "run", _run, "begin a campaign", "athanor run my.yaml --dir runs/mine --seed 7 --budget 20")
+    run.add_argument("file", type=Path, metavar="FILE", help="the campaign, YAML")
+    run.add_argument("--dir", type=Path, help="where the run lives; default: runs/NAME-001, runs/NAME-002, ...")
+    run.add_argument("--seed", type=_natural, help="instead of the file's seed")
+    run.add_argument("--budget", type=_positive, help="experiments, instead of the file's budget")
+    _add_display(run)
+
+    resume = _add(commands, "resume", _resume, "go on with a run, wherever it stopped", "athanor resume runs/mine")
+    resume.add_argument("dir", type=Path, metavar="RUN", help="the run's directory")
+    _add_display(resume)
+
+    status = _add(commands, "status", _status, "what a run is doing", "athanor status runs/mine --json")
+    status.add_argument("dir", type=Path, metavar="RUN", help="the run's directory")
+    status.add_argument("--json", action="store_true", help="one object for programs")
+
+    report = _add(commands, "report", _report, "write the report again", "athanor report runs/mine")
+    report.add_argument("dir", type=Path, metavar="RUN", help="the run's directory")
+    report.add_argument("--out", type=Path, help="where to write; default: RUN/report")
+
+    replay = _add(
+        commands, "replay", _replay, "recompute every decision and compare", "athanor replay runs/mine && echo same"
+    )
+    replay.add_argument("dir", type=Path, metavar="RUN", help="the run's directory")
+    replay.add_argument("--quiet", action="store_true", help="print only a difference")
+
+    doctor = _add(commands, "doctor", _doctor, "test this machine", "athanor doctor")
+    doctor.add_argument("--json", action="store_true", help="one object for programs")
+
+    init = _add(commands, "init", _init, "write a commented campaign to start from", "athanor init my-search")
+    init.add_argument("name", metavar="NAME", help="name of the campaign; NAME.yaml is written")
+    init.add_argument(
+        "--kind", choices=("function", "table", "prototype"), default="function", help="which kind of space (default: %(default)s)"
+    )
+    return parser
+
+
+def _add(commands: Any, name: str, function: Callable[[Any], int], text: str, example: str) -> argparse.ArgumentParser:
+    command = commands.add_parser(
+        name,
+        help=text,
+        description=f"{text[0].upper()}{text[1:]}.",
+        epilog=f"example:\n  {example}\n\n{EXIT_CODES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.set_defaults(command=function)
+    return command
+
+
+def _add_display(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--quiet", action="store_true", help="log lines instead of the live view")
+    command.add_argument("--json", action="store_true", help="one JSON object a line for programs")
+    command.add_argument("--no-report", action="store_true", help="do not write the report at the end")
+
+
+def _natural(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError("must be 0 or more")
+    return value
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return value
+
+
+def _validate(arguments: Any) -> int:
+    from controller.campaign import load_campaign
+    from controller.run import check_science
+
+    campaign, _ = load_campaign(arguments.file)
+    size = check_science(campaign, arguments.file.resolve().parent)
+    wants = ", ".join(f"{o.direction} {o.name}" for o in campaign.objectives)
+    count = "a continuous space" if size is None else f"{size:,} candidates"
+    print(f"{arguments.file}: ok. {campaign.name}: {count}, {wants}, {campaign.budget.experiments} experiments.")
+    return 0
+
+
+def _run(arguments: Any) -> int:
+    from controller.campaign import load_campaign
+    from controller.run import begin
+    from controller.rundir import RunDirectory, next_directory
+
+    campaign, _ = load_campaign(arguments.file, seed=arguments.seed, budget=arguments.budget)
+    directory = RunDirectory(arguments.dir or next_directory(campaign.name))
+    begin(arguments.file, directory, seed=arguments.seed, budget=arguments.budget)
+    return _carry_on(directory, arguments)
+
+
+def _resume(arguments: Any) -> int:
+    from controller.rundir import RunDirectory
+
+    directory = RunDirectory(arguments.dir)
+    directory.require()
+    return _carry_on(directory, arguments)
+
+
+def _carry_on(directory: Any, arguments: Any) -> int:
+    from controller.run import go_on
+    from controller.view import open_view
+
+    handler = logging.FileHandler(directory.path / "logs" / "controller.log")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    with open_view(directory, quiet=arguments.quiet, as_json=arguments.json) as view:
+        try:
+            state, overhead = go_on(directory, view.update)
+        except AthanorError as error:
+            view.failed(error)
+            raise
+        report = None
+        if not arguments.no_report:
+            from controller.report import write_report
+
+            report = write_report(directory, directory.report)
+        view.done(state, overhead, report)
+    return 0
+
+
+def _status(arguments: Any) -> int:
+    from controller.rundir import RunDirectory
+    from controller.summary import summarize
+    from controller.view import print_status
+
+    directory = RunDirectory(arguments.dir)
+    state, _ = directory.load()
+    summary = summarize(state, running=directory.holder() is not None)
+    if arguments.json:
+        print(json.dumps(summary))
+    else:
+        print_status(directory, state, summary)
+    return 0
+
+
+def _report(arguments: Any) -> int:
+    from controller.report import write_report
+    from controller.rundir import RunDirectory
+
+    directory = RunDirectory(arguments.dir)
+    directory.require()
+    print(write_report(directory, arguments.out or directory.report))
+    return 0
+
+
+def _replay(arguments: Any) -> int:
+    from controller.replay import replay
+    from controller.rundir import RunDirectory
+
+    def tell(line: str) -> None:
+        if not arguments.quiet:
+            print(line, flush=True)
+
+    counted = replay(RunDirectory(arguments.dir), tell)
+    tell(f"{counted} decisions recomputed: every one is the same")
+    return 0
+
+
+def _doctor(arguments: Any) -> int:
+    from controller.doctor import examine
+
+    return examine(as_json=arguments.json)
+
+
+def _init(arguments: Any) -> int:
+    from controller.templates import write_template
+
+    for line in write_template(arguments.name, arguments.kind, Path.cwd()):
+        print(line)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

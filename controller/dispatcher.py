@@ -1,0 +1,426 @@
+"""The controller's end of the laboratory network: commands out, reports in, each command executed at most once.
+
+Nothing here trusts a message to arrive. A command is sent again by its id until its host has it, a host that comes back
+is asked what it knows, and a report is taken once however often it comes. What is written down, and when, is the
+loop's affair: order a command in the journal before ``execute``, its report before ``acknowledge``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+import uuid
+from collections.abc import Callable, Coroutine, Iterable
+from pathlib import Path
+from typing import Any
+
+from controller.lines import Flight, InstrumentInfo, Line, OnProgress
+from instruments import messages
+from instruments.errors import InstrumentLost, LabError, OutcomeUnknown, ProtocolError, Refused
+from instruments.messages import Command, Inbox, Message, Outbox, Report, decode
+from instruments.transport import Channel, Peer, Server, write_endpoints
+
+log = logging.getLogger("athanor.dispatcher")
+
+SILENT_BEATS = 3.5
+"""A host that has been silent for so many heartbeats is not connected."""
+POLL_S = 5.0
+"""An accepted command is asked about this often, in case its host was replaced unnoticed."""
+GARBAGE_LIMIT = 5
+"""After so many unreadable messages in a row from a host, its commands' outcomes are unknown."""
+REMEMBERED = 10_000
+REPEAT_S = 5.0
+
+OnEvent = Callable[[str, str, str], None]
+
+
+class Dispatcher:
+    """Sends commands to instrument hosts and brings their reports back.
+
+    Args:
+        keys: folder made by ``instruments.keys.create_lab_keys``.
+        epoch: of the lease that this controller holds; hosts refuse a lower one than they have seen.
+        endpoint_file: written by ``start``, read by local hosts, also after a restart.
+        address: where to listen; loopback, on a port of the system's choice, unless told otherwise.
+        heartbeat_s: between signs of life to the hosts; give the hosts the same.
+        lease_s: how long a host may go on after the last of them.
+        loss_timeout_s: how long ``execute`` waits for a host that is silent.
+        resend_s: how long to wait for an answer before a command is sent again.
+        on_event: called with (kind, instrument or ``""``, detail). Kinds: ``connected``, ``lost``, ``restarted``,
+            ``unexpected`` (report for an unknown command, kept), ``garbage``, ``refused`` (a door that stayed shut),
+            ``fenced`` (a controller with a higher epoch has the lab), ``stopped``, ``reset``, ``error``.
+    """
+
+    def __init__(
+        self,
+        *,
+        keys: Path,
+        epoch: int,
+        endpoint_file: Path,
+        address: str = "tcp://127.0.0.1:*",
+        heartbeat_s: float = 1.0,
+        lease_s: float = 30.0,
+        loss_timeout_s: float = 120.0,
+        resend_s: float = 1.0,
+        on_event: OnEvent | None = None,
+    ):
+        self.instruments: dict[str, InstrumentInfo] = {}
+        self.epoch, self._endpoint_file = epoch, endpoint_file
+        self._heartbeat_s, self._lease_s = heartbeat_s, lease_s
+        self._loss_timeout_s, self._resend_s = loss_timeout_s, resend_s
+        self._on_event = on_event
+        self._keys, self._address = keys, address
+        self._server: Server | None = None
+        session = uuid.uuid4().hex
+        self._outboxes: dict[Channel, Outbox] = {"work": Outbox(session, epoch), "stop": Outbox(session, epoch)}
+        self._lines: dict[str, Line] = {}
+        self._flights: dict[str, Flight] = {}
+        self._reports: dict[str, Report] = {}  # received, not acknowledged
+        self._acknowledged: dict[str, None] = {}  # remembered in order, to answer late repetitions
+        self._stops: dict[str, dict[str, float]] = {}
+        self._last_said: tuple[tuple[str, ...], float] = ((), 0.0)
+        self._changed = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Open the sockets, write the endpoint file, begin to beat. Raises LabError (keys, address)."""
+        self._server = Server(
+            keys=self._keys, address=self._address, on_refused=lambda detail: self._tell("refused", "", detail)
+        )
+        endpoints = self._server.open()
+        write_endpoints(self._endpoint_file, endpoints)
+        jobs: list[Coroutine[Any, Any, None]] = [self._read("work"), self._read("stop"), self._beat()]
+        jobs += [self._server.refusals("work"), self._server.refusals("stop")]
+        self._tasks = [asyncio.create_task(job) for job in jobs]
+
+    async def close(self, *, release: bool) -> None:
+        """End. With ``release`` the hosts are told to finish what they run and exit; otherwise they wait for us."""
+        if release and self._server is not None:
+            deadline = time.monotonic() + 2.0
+            while time.monotonic() < deadline:
+                sent = [await self._send(name, messages.Release()) for name in list(self._lines)]
+                if not any(sent):
+                    break
+                await asyncio.sleep(0.1)
+        for task in self._tasks:
+            task.cancel()
+        for result in await asyncio.gather(*self._tasks, return_exceptions=True):
+            if isinstance(result, Exception):
+                log.error("a task of the dispatcher had failed", exc_info=result)
+        self._tasks = []
+        for flight in self._flights.values():
+            flight.future.cancel()
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+
+    async def wait_for(self, names: Iterable[str], timeout_s: float) -> None:
+        """Wait until all these instruments are connected. Raises LabError that names the missing ones."""
+        deadline = time.monotonic() + timeout_s
+        while missing := sorted(n for n in names if n not in self.instruments or not self.instruments[n].connected):
+            self._changed.clear()
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise LabError(
+                    f"no word from {', '.join(missing)} in {timeout_s:g} s; see the hosts' logs (hosts/NAME.log in the "
+                    "run directory), and whether each host's key is in the lab's registry"
+                )
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), left)
+
+    async def execute(self, instrument: str, command: Command, on_progress: OnProgress | None = None) -> Report:
+        """Have a command executed at most once, and return its report.
+
+        The same ``command_id`` may be given again at any time, also by a restarted controller: the host answers from
+        its ledger. Cancelling stops the waiting, not the instrument.
+
+        Raises:
+            Refused: the host did not and will not execute this command.
+            OutcomeUnknown: it was started, and nobody can tell what came of it.
+            InstrumentLost: the host has been silent for ``loss_timeout_s``; call again when it is back.
+        """
+        flight = self._flights.get(command.command_id)
+        if flight is None:
+            flight = Flight(instrument, command, asyncio.get_running_loop().create_future(), on_progress)
+            self._flights[command.command_id] = flight
+        try:
+            return await self._pursue(instrument, flight)
+        finally:
+            if self._flights.get(command.command_id) is flight:
+                del self._flights[command.command_id]
+
+    async def _pursue(self, instrument: str, flight: Flight) -> Report:
+        begun, command_id = time.monotonic(), flight.command.command_id
+        while True:
+            if (kept := self._reports.get(command_id)) is not None:
+                return kept
+            info = self.instruments.get(instrument)
+            if info is not None and info.connected:
+                if flight.accepted:
+                    await self._send(instrument, messages.Query(command_id=command_id))
+                else:
+                    await self._send(instrument, flight.command)
+            done, _ = await asyncio.wait([flight.future], timeout=POLL_S if flight.accepted else self._resend_s)
+            if done:
+                return flight.future.result()
+            info = self.instruments.get(instrument)
+            silent = time.monotonic() - max(begun, info.last_seen if info else 0.0)
+            if silent > self._loss_timeout_s:
+                raise InstrumentLost(
+                    f"{instrument} has been silent for {silent:.0f} s with command {command_id} "
+                    f"{'accepted' if flight.accepted else 'not known to have arrived'}{flight.progress}; "
+                    "repair or restart its host, then resume"
+                )
+
+    async def acknowledge(self, instrument: str, command_id: str) -> None:
+        """The report is in the journal: the host may forget it. Losing this is harmless, the host asks again."""
+        self._reports.pop(command_id, None)
+        self._acknowledged[command_id] = None
+        if len(self._acknowledged) > REMEMBERED:
+            del self._acknowledged[next(iter(self._acknowledged))]
+        await self._send(instrument, messages.Acknowledge(command_id=command_id))
+
+    async def stop_all(self, reason: str = "emergency stop", timeout_s: float = 5.0) -> dict[str, float]:
+        """Stop every instrument now, ahead of all queues; each stays stopped until ``reset``.
+
+        Returns:
+            instrument -> milliseconds from this call to the host's word that its driver has been told. An instrument
+            of ``instruments`` that is missing here has NOT acknowledged. This never replaces a hardware stop.
+        """
+        stop = messages.Stop(stop_id=uuid.uuid4().hex, reason=reason)
+        begun, answered = time.monotonic(), self._stops.setdefault(stop.stop_id, {})
+        while True:
+            for name, line in list(self._lines.items()):
+                if name not in answered and line.stop_route:
+                    await self._send(name, stop, "stop")
+            until = min(time.monotonic() + 0.2, begun + timeout_s)
+            while set(self.instruments) - set(answered) and (left := until - time.monotonic()) > 0:
+                self._changed.clear()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._changed.wait(), left)
+            if not set(self.instruments) - set(answered) or time.monotonic() >= begun + timeout_s:
+                del self._stops[stop.stop_id]
+                return {name: (at - begun) * 1_000 for name, at in answered.items()}
+
+    async def reset(self, instrument: str, *, who: str, reason: str, timeout_s: float = 5.0) -> None:
+        """Let a stopped instrument work again, in the name of a person. Raises LabError where it does not answer."""
+        deadline = time.monotonic() + timeout_s
+        body = messages.Reset(who=who, reason=reason)
+        if instrument in self.instruments:
+            self.instruments[instrument].stopped = True  # until its host says otherwise
+        while instrument not in self.instruments or self.instruments[instrument].stopped:
+            if time.monotonic() >= deadline:
+                raise LabError(f"{instrument} has not confirmed its reset in {timeout_s:g} s; is its host alive?")
+            await self._send(instrument, body)
+            self._changed.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), 0.2)
+        self._tell("reset", instrument, f"by {who}: {reason}")
+
+    async def _send(self, name: str, body: Any, channel: Channel = "work") -> bool:
+        line = self._lines.get(name)
+        route = (line.route if channel == "work" else line.stop_route) if line else b""
+        if not route or self._server is None:
+            return False
+        return await self._server.send(channel, route, self._outboxes[channel].wrap(body))
+
+    async def _beat(self) -> None:
+        while True:
+            for name in list(self._lines):
+                await self._send(name, messages.Heartbeat(lease_s=self._lease_s))
+            now = time.monotonic()
+            for info in self.instruments.values():
+                if info.connected and now - info.last_seen > SILENT_BEATS * self._heartbeat_s:
+                    info.connected = False
+                    self._tell("lost", info.name, f"silent for {now - info.last_seen:.1f} s")
+            await asyncio.sleep(self._heartbeat_s)
+
+    async def _read(self, channel: Channel) -> None:
+        while True:
+            if self._server is None:
+                return
+            received = await self._server.receive(channel)
+            if received is None:
+                continue
+            peer, frames = received
+            try:
+                message = decode(frames)
+                if channel == "work":
+                    await self._work_message(peer, message)
+                else:
+                    self._stop_message(peer, message)
+            except ProtocolError as error:
+                self._garbage(peer.name, str(error))
+            except Exception as error:  # one odd message must not silence the lab
+                log.exception("a message from %s", peer.name)
+                self._tell("error", peer.name, f"{type(error).__name__}: {error}")
+
+    def _garbage(self, name: str, detail: str) -> None:
+        line = self._lines.setdefault(name, Line())
+        line.garbage += 1
+        self._tell("garbage", name, detail)
+        if line.garbage >= GARBAGE_LIMIT:
+            line.garbage = 0
+            info = self.instruments.get(name)
+            if info is not None and info.busy in self._flights:
+                self._unknown(info.busy, f"{name} answers unreadably: {detail}")
+
+    async def _work_message(self, peer: Peer, message: Message) -> None:
+        line = self._lines.setdefault(peer.name, Line())
+        body = message.body
+        if isinstance(body, messages.Announce):
+            await self._announced(peer, line, message, body)
+            return
+        if self._server is not None and message.session != line.session:
+            beat = self._outboxes["work"].wrap(messages.Heartbeat())  # "I do not know you": it will announce itself
+            await self._server.send("work", peer.route, beat)
+            return
+        if not line.inbox.fresh(message):
+            return
+        line.garbage, line.route = 0, peer.route
+        info = self.instruments[peer.name]
+        self._seen(info)
+        if message.epoch > self.epoch:
+            self._fenced(info, message.epoch)
+        match body:
+            case messages.Health():
+                info.busy, info.health = body.busy, body.facts
+                if info.stopped != body.stopped:
+                    info.stopped = body.stopped
+                    self._changed.set()
+            case messages.Accepted(command_id=command_id):
+                info.busy = command_id
+                if flight := self._flights.get(command_id):
+                    flight.accepted = True
+            case messages.Progress(command_id=command_id):
+                if flight := self._flights.get(command_id):
+                    flight.accepted = True
+                    flight.progress = f", last at {body.fraction:.0%} {body.message}".rstrip()
+                    if flight.on_progress is not None:
+                        flight.on_progress(body.fraction, body.message)
+            case Report():
+                await self._reported(info, body)
+            case messages.Known():
+                await self._known(info, body)
+            case messages.Refused():
+                self._refused(info, body)
+            case _:
+                self._garbage(peer.name, f"a host does not say {body.verb!r}")
+
+    async def _announced(self, peer: Peer, line: Line, message: Message, body: messages.Announce) -> None:
+        if body.instrument != peer.name:
+            self._tell("refused", peer.name, f"the host with the key of {peer.name!r} says it is {body.instrument!r}")
+            return
+        if message.session == line.session and not line.inbox.fresh(message):
+            return
+        new = message.session != line.session
+        if new:
+            line.inbox = Inbox()
+            line.inbox.fresh(message)
+        again = new and bool(line.session)
+        line.session, line.route, line.garbage = message.session, peer.route, 0
+        info = self.instruments.setdefault(peer.name, InstrumentInfo(peer.name))
+        info.host, info.driver, info.stopped = body.host, body.driver, body.stopped
+        info.capabilities = {capability.name: capability.capability() for capability in body.capabilities}
+        if again:
+            info.busy = None
+            self._tell("restarted", info.name, f"a new host process on {body.host}")
+        self._seen(info)
+        if message.epoch > self.epoch:
+            self._fenced(info, message.epoch)
+        await self._send(peer.name, messages.Heartbeat(lease_s=self._lease_s))
+        for command_id in self._flights_of(info.name):
+            await self._send(peer.name, messages.Query(command_id=command_id))
+
+    def _flights_of(self, name: str) -> list[str]:
+        return [command_id for command_id, flight in self._flights.items() if flight.instrument == name]
+
+    def _seen(self, info: InstrumentInfo) -> None:
+        info.last_seen = time.monotonic()
+        if not info.connected:
+            info.connected = True
+            self._tell("connected", info.name, f"{info.driver} on {info.host}, can {', '.join(info.capabilities)}")
+            self._changed.set()
+
+    async def _reported(self, info: InstrumentInfo, report: Report) -> None:
+        command_id = report.command_id
+        if info.busy == command_id:
+            info.busy = None
+        flight = self._flights.get(command_id)
+        if command_id in self._acknowledged and flight is None:
+            await self._send(info.name, messages.Acknowledge(command_id=command_id))
+            return
+        if command_id in self._reports:
+            return
+        self._reports[command_id] = report
+        if len(self._reports) > REMEMBERED:  # the host keeps what is dropped here
+            del self._reports[next(iter(self._reports))]
+        if flight is None:
+            self._tell("unexpected", info.name, f"a report ({report.status}) for command {command_id}, which is kept")
+        elif not flight.future.done():
+            flight.future.set_result(report)
+
+    async def _known(self, info: InstrumentInfo, known: messages.Known) -> None:
+        flight = self._flights.get(known.command_id)
+        if known.report is not None:
+            await self._reported(info, known.report)
+        elif flight is None:
+            return
+        elif known.active:
+            flight.accepted = known.state != "absent"
+        elif known.state == "started":
+            self._unknown(known.command_id, known.evidence)
+        else:  # absent or received, and nobody works on it: it was never started
+            flight.accepted = False
+            await self._send(info.name, flight.command)
+
+    def _refused(self, info: InstrumentInfo, refused: messages.Refused) -> None:
+        flight = self._flights.get(refused.command_id or "")
+        if flight is None:
+            self._tell("refused", info.name, refused.reason)
+        elif refused.retry:
+            flight.accepted = False
+        elif not flight.future.done():
+            flight.future.set_exception(Refused(f"{info.name} refused command {refused.command_id}: {refused.reason}"))
+
+    def _fenced(self, info: InstrumentInfo, epoch: int) -> None:
+        self._tell("fenced", info.name, f"a controller with epoch {epoch} has the lab, ours is {self.epoch}")
+        for command_id in self._flights_of(info.name):
+            if self._flights[command_id].accepted:
+                self._unknown(command_id, f"another controller (epoch {epoch}) has taken the lab")
+
+    def _unknown(self, command_id: str, evidence: str) -> None:
+        flight = self._flights[command_id]
+        if not flight.future.done():
+            flight.future.set_exception(OutcomeUnknown(command_id, f"{evidence}{flight.progress}"))
+
+    def _stop_message(self, peer: Peer, message: Message) -> None:
+        body = message.body
+        if peer.role != "host":
+            self._tell("refused", peer.name, f"a stop message {body.verb!r} from {peer.role} {peer.name}")
+            return
+        self._lines.setdefault(peer.name, Line()).stop_route = peer.route
+        if isinstance(body, messages.Stopped):
+            answered = self._stops.get(body.stop_id)
+            if answered is not None and peer.name not in answered:
+                answered[peer.name] = time.monotonic()
+                failed = f"; it FAILED: {body.error}" if body.error else ""
+                self._tell("stopped", peer.name, f"the driver took {body.driver_ms:.1f} ms{failed}")
+                self._changed.set()
+            if peer.name in self.instruments:
+                self.instruments[peer.name].stopped = True
+
+    def _tell(self, kind: str, instrument: str, detail: str) -> None:
+        if kind in ("refused", "garbage"):  # a stranger who keeps knocking must not fill the log
+            said, now = (kind, instrument, detail), time.monotonic()
+            if said == self._last_said[0] and now - self._last_said[1] < REPEAT_S:
+                return
+            self._last_said = (said, now)
+        log.info("%s %s: %s", kind, instrument, detail)
+        if self._on_event is not None:
+            try:
+                self._on_event(kind, instrument, detail)
+            except Exception:
+                log.exception("on_event failed")

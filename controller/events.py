@@ -1,0 +1,233 @@
+"""Everything that happens in a campaign, as facts. The journal is a list of these; the state is their fold.
+
+Two kinds: *decisions*, which ``controller.state.decide`` derives from earlier events alone, and *outcomes*, which come from
+outside (an instrument, a model, a person, the operating system).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from actors.orders import Offer, Recipe, StageReport
+from models.observation import Choice
+
+
+StepVerdict = Literal["accepted", "measure_again", "failed_synthesis", "failed_measurement", "order_again", "fault"]
+
+
+class _Event(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+
+class Decision(_Event):
+    """Derived from the events before it; a replay derives it again."""
+
+
+class Fact(_Event):
+    """Came from outside."""
+
+
+class CampaignStarted(Fact):
+    """The campaign as given: its YAML text, where its relative paths start, and digests of the files it reads."""
+
+    kind: Literal["campaign_started"] = "campaign_started"
+    run_id: str
+    text: str
+    base_dir: str
+    seed: int
+    budget: int
+    data_hashes: dict[str, str] = Field(default_factory=dict)
+    version: str
+
+
+class ControllerStarted(Fact):
+    """A controller took the run; ``epoch`` grows with each one."""
+
+    kind: Literal["controller_started"] = "controller_started"
+    epoch: int
+    pid: int
+    host: str
+
+
+class InstrumentAnnounced(Fact):
+    """An instrument host connected and said what it can do."""
+
+    kind: Literal["instrument_announced"] = "instrument_announced"
+    instrument: str
+    driver: str
+    offers: tuple[Offer, ...]
+
+
+class ChoiceOrdered(Decision):
+    """Ask the science for ``q`` candidates, given the first ``n_observations`` and these pending experiments."""
+
+    kind: Literal["choice_ordered"] = "choice_ordered"
+    decision: int
+    q: int
+    seed: int
+    n_observations: int
+    pending: tuple[str, ...]
+
+
+class ChoiceMade(Fact):
+    """What the science chose. An empty list says that the space is exhausted."""
+
+    kind: Literal["choice_made"] = "choice_made"
+    decision: int
+    choices: tuple[Choice, ...]
+    stages: tuple[StageReport, ...] = ()
+    seconds: float = 0.0
+
+
+class RecipePlanned(Fact):
+    """The recipe of an experiment; without steps it cannot be made in this lab."""
+
+    kind: Literal["recipe_planned"] = "recipe_planned"
+    experiment: str
+    recipe: Recipe
+
+
+class CommandOrdered(Decision):
+    """The intent to act, on disk before the command leaves.
+
+    ``attempt`` counts the orders of a step, each a new command. ``round`` counts its measurements: a new round draws new
+    noise, while an order repeated because a sensor proved that nothing had happened does not.
+    """
+
+    kind: Literal["command_ordered"] = "command_ordered"
+    command_id: str
+    experiment: str
+    step: int
+    round: int
+    attempt: int
+    instrument: str
+    start_s: float
+    seed: int
+
+
+class CommandReported(Fact):
+    """What an instrument reported; ``arrays`` maps names to digests in the journal's blob table."""
+
+    kind: Literal["command_reported"] = "command_reported"
+    command_id: str
+    status: Literal["ok", "failed", "fault", "untouched", "refused"]
+    readings: dict[str, float] = Field(default_factory=dict)
+    arrays: dict[str, str] = Field(default_factory=dict)
+    duration_s: float = 0.0
+    message: str = ""
+
+
+class OutcomeUnknown(Fact):
+    """Started, not finished, and no sensor can tell: the sample is quarantined until somebody reconciles it."""
+
+    kind: Literal["outcome_unknown"] = "outcome_unknown"
+    command_id: str
+    evidence: str
+
+
+class Reconciled(Fact):
+    """A verdict on an unknown outcome."""
+
+    kind: Literal["reconciled"] = "reconciled"
+    command_id: str
+    verdict: Literal["done", "failed", "discard", "repeat"]
+    by: str
+    reason: str = ""
+    readings: dict[str, float] = Field(default_factory=dict)
+
+
+class StepFinished(Decision):
+    """The gate's verdict on a report, at the time the step ended."""
+
+    kind: Literal["step_finished"] = "step_finished"
+    command_id: str
+    finish_s: float
+    verdict: StepVerdict
+    reason: str = ""
+
+
+class ExperimentFinished(Decision):
+    """What an experiment taught. ``values`` has measured, derived and computed quantities."""
+
+    kind: Literal["experiment_finished"] = "experiment_finished"
+    experiment: str
+    outcome: Literal["measured", "failed_synthesis", "failed_measurement"]
+    values: dict[str, float]
+    reason: str = ""
+
+
+class InstrumentRetired(Decision):
+    """Too many faults in a row: out of service until a person repairs it and resumes."""
+
+    kind: Literal["instrument_retired"] = "instrument_retired"
+    instrument: str
+    reason: str
+
+
+class StopRequested(Fact):
+    """A person or a signal asked for an orderly stop: steps under way are finished, nothing new begins."""
+
+    kind: Literal["stop_requested"] = "stop_requested"
+    by: str
+
+
+class ComputeRestarted(Fact):
+    """The actors were lost and started again; no experiment is lost with them."""
+
+    kind: Literal["compute_restarted"] = "compute_restarted"
+    reason: str
+
+
+class ClockRead(Fact):
+    """Campaigns on the wall clock: seconds of running time since the campaign began, over all its controllers."""
+
+    kind: Literal["clock_read"] = "clock_read"
+    now_s: float
+
+
+class DoorRefused(Fact):
+    """Somebody or something was turned away: wrong key, garbage, a report for a command nobody gave."""
+
+    kind: Literal["door_refused"] = "door_refused"
+    instrument: str
+    reason: str
+
+
+class CampaignFinished(Decision):
+    """Nothing more to do."""
+
+    kind: Literal["campaign_finished"] = "campaign_finished"
+    reason: str
+    finish_s: float
+
+
+Event = Annotated[
+    CampaignStarted
+    | ControllerStarted
+    | InstrumentAnnounced
+    | ChoiceOrdered
+    | ChoiceMade
+    | RecipePlanned
+    | CommandOrdered
+    | CommandReported
+    | OutcomeUnknown
+    | Reconciled
+    | StepFinished
+    | ExperimentFinished
+    | InstrumentRetired
+    | StopRequested
+    | ComputeRestarted
+    | ClockRead
+    | DoorRefused
+    | CampaignFinished,
+    Field(discriminator="kind"),
+]
+
+_ADAPTER: TypeAdapter[Any] = TypeAdapter(Event)
+
+
+def parse(text: str) -> Event:
+    """Return the event of a journal line. Raises pydantic's ValidationError."""
+    return _ADAPTER.validate_json(text)

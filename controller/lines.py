@@ -1,0 +1,63 @@
+"""What the dispatcher keeps of each instrument, each connection and each command under way."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from instruments.driver import Capability
+from instruments.messages import Command, Inbox, Report
+
+OnProgress = Callable[[float, str], None]
+
+
+@dataclass
+class InstrumentInfo:
+    """What the dispatcher knows of one instrument, now.
+
+    Attributes:
+        name: the instrument's name, which is its CURVE key's.
+        host: name of its machine.
+        driver: what drives it.
+        capabilities: by name.
+        connected: True while its host has been heard of lately.
+        busy: command that it is running, if any.
+        stopped: True while an emergency stop is latched.
+        health: the driver's last facts.
+        last_seen: ``time.monotonic()`` of the last message.
+    """
+
+    name: str
+    host: str = ""
+    driver: str = ""
+    capabilities: dict[str, Capability] = field(default_factory=dict)
+    connected: bool = False
+    busy: str | None = None
+    stopped: bool = False
+    health: dict[str, Any] = field(default_factory=dict)
+    last_seen: float = 0.0
+
+
+@dataclass
+class Line:
+    """A host's connection: its session, where to answer, and what of it was read."""
+
+    session: str = ""
+    route: bytes = b""
+    stop_route: bytes = b""
+    inbox: Inbox = field(default_factory=Inbox)
+    garbage: int = 0
+
+
+@dataclass
+class Flight:
+    """A command between ``execute`` and its report."""
+
+    instrument: str
+    command: Command
+    future: asyncio.Future[Report]
+    on_progress: OnProgress | None
+    accepted: bool = False
+    progress: str = ""

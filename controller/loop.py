@@ -1,0 +1,240 @@
+"""The thin shell around the pure state: append what follows, act on it, append what came of it.
+
+One rule orders everything: whatever acts on the world (a command, an acknowledgement) happens after the commit of the event
+that orders it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from actors.orders import Science
+from controller import events as ev
+from controller.errors import Interrupted, LabNeedsPerson
+from controller.journal import Journal
+from controller.state import ChooseTask, CommandTask, PlanTask, State, Task, choice_order, decide, evolve
+from instruments.errors import OutcomeUnknown, Refused
+from instruments.messages import Command, Report
+
+
+class Hands(Protocol):
+    """The controller's end of the laboratory network, as the loop uses it."""
+
+    async def execute(self, instrument: str, command: Command) -> Report:
+        """See one command through; equal ids are one act. Raises Refused, OutcomeUnknown, InstrumentError."""
+        ...
+
+    async def acknowledge(self, instrument: str, command_id: str) -> None:
+        """The report is in the journal."""
+        ...
+
+
+@dataclass
+class Overhead:
+    """Seconds of the controller's own work: deciding, journalling and dispatching, apart from physics and models."""
+
+    turns: list[float] = field(default_factory=list)
+
+    def add(self, seconds: float) -> None:
+        """Count one turn of the loop."""
+        self.turns.append(seconds)
+
+
+class Loop:
+    """Drives one campaign to its end, or to an orderly stop.
+
+    Args:
+        state: the fold of the journal so far.
+        journal: where events go; the loop is its only writer.
+        science: chooses and plans.
+        hands: carries commands out.
+        watch: called with the state after every turn (display); must be quick and must not change it.
+    """
+
+    def __init__(
+        self,
+        state: State,
+        journal: Journal,
+        science: Science,
+        hands: Hands,
+        *,
+        watch: Callable[[State], None] = lambda state: None,
+    ) -> None:
+        self.state, self.journal, self.science, self.hands, self.watch = state, journal, science, hands, watch
+        self.overhead = Overhead()
+        self._outcomes: asyncio.Queue[list[ev.Event] | BaseException] = asyncio.Queue()
+        self._running: dict[Task, asyncio.Task[None]] = {}
+        self._unacknowledged: list[tuple[str, str]] = []
+        self._clock0 = time.monotonic() - state.now_s
+
+    def post(self, *events: ev.Event) -> None:
+        """Tell the loop what happened outside; for callbacks on the loop's own thread."""
+        self._outcomes.put_nowait(list(events))
+
+    async def run(self) -> None:
+        """Run until the campaign is finished.
+
+        Raises:
+            Interrupted: after ``StopRequested``, once every step under way has been reported.
+            LabNeedsPerson: nothing can go on without a person; the message says what to do.
+            StorageError: the journal refused; nothing was sent that is not on disk.
+        """
+        try:
+            while True:
+                begin = time.perf_counter()
+                self._settle()
+                durable, self._unacknowledged = self._unacknowledged, []
+                for instrument, command_id in durable:
+                    await self.hands.acknowledge(instrument, command_id)
+                wanted = self._wanted()
+                for task in wanted:
+                    if task not in self._running:
+                        self._running[task] = asyncio.create_task(self._see_through(task))
+                self.overhead.add(time.perf_counter() - begin)
+                self.watch(self.state)
+                if self.state.finished:
+                    return
+                if not wanted:
+                    self._nothing_to_do()
+                await self._take_outcomes()
+        finally:
+            for running in self._running.values():
+                running.cancel()
+            await asyncio.gather(*self._running.values(), return_exceptions=True)
+
+    def _settle(self) -> None:
+        """Append every event that follows from the state, then make all of it durable in one commit."""
+        while True:
+            plan = decide(self.state)
+            if not plan.events:
+                break
+            self.append(list(plan.events))
+        self.journal.commit()
+
+    def append(self, events: list[ev.Event]) -> None:
+        """Stage events and fold them; they are durable before anything is done about them."""
+        self.journal.stage(events)
+        for event in events:
+            self.state = evolve(self.state, event)
+
+    def _wanted(self) -> list[Task]:
+        tasks = decide(self.state).tasks
+        if self.state.stopping:
+            # What the hands have begun is seen through; thinking can be done again.
+            return [task for task in tasks if isinstance(task, CommandTask)]
+        return list(tasks)
+
+    def _nothing_to_do(self) -> None:
+        if self.state.stopping:
+            raise Interrupted(f"stopped on request ({self.state.stopping}); everything is safe")
+        unknown = self.state.unknown()
+        if unknown:
+            ids = ", ".join(f"{c.order.experiment} on {c.order.instrument} ({c.unknown})" for c in unknown)
+            raise LabNeedsPerson(
+                f"outcome unknown: {ids}. Look at the sample, then `athanor reconcile` with what you saw, then `athanor resume`."
+            )
+        retired = [f"{i.name}: {i.retired}" for i in self.state.instruments.values() if i.retired]
+        if retired:
+            raise LabNeedsPerson(
+                f"out of service: {'; '.join(retired)}. Repair it, then `athanor resume`; no sample is lost."
+            )
+        waiting = sorted({s.capability for e in self.state.active.values() if (s := e.next_step) is not None})
+        raise LabNeedsPerson(f"no instrument offers {', '.join(waiting) or 'anything'}: check lab.instruments.")
+
+    async def _take_outcomes(self) -> None:
+        """Wait for something to happen, then take everything that has."""
+        batch = [await self._outcomes.get()]
+        while not self._outcomes.empty():
+            batch.append(self._outcomes.get_nowait())
+        for outcome in batch:
+            if isinstance(outcome, BaseException):
+                # Whatever else happened is worth keeping before giving up.
+                for other in batch:
+                    if not isinstance(other, BaseException):
+                        self.append(other)
+                self.journal.commit()
+                raise outcome
+        if self.state.require().lab.clock == "wall":
+            self.append([ev.ClockRead(now_s=round(time.monotonic() - self._clock0, 3))])
+        for outcome in batch:
+            if not isinstance(outcome, BaseException):
+                self._note_reports(outcome)
+                self.append(outcome)
+
+    def _note_reports(self, outcome: list[ev.Event]) -> None:
+        """Remember to acknowledge reports, which may be done only once they are committed."""
+        for event in outcome:
+            if isinstance(event, ev.CommandReported) and event.status != "refused":
+                command = self.state.commands.get(event.command_id)
+                if command is not None:
+                    self._unacknowledged.append((command.order.instrument, event.command_id))
+
+    async def _see_through(self, task: Task) -> None:
+        try:
+            if isinstance(task, ChooseTask):
+                outcome = await self._choose(task)
+            elif isinstance(task, PlanTask):
+                outcome = await self._plan(task)
+            else:
+                outcome = await self._command(task)
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            self._outcomes.put_nowait(error)
+        else:
+            self._outcomes.put_nowait([outcome])
+        finally:
+            self._running.pop(task, None)
+
+    async def _choose(self, task: ChooseTask) -> ev.Event:
+        order = self.state.choosing
+        if order is None or order.decision != task.decision:
+            raise RuntimeError(f"decision {task.decision} is not outstanding")
+        begin = time.perf_counter()
+        answer = await self.science.choose(choice_order(self.state, order))
+        seconds = round(time.perf_counter() - begin, 4)
+        return ev.ChoiceMade(decision=order.decision, choices=answer.choices, stages=answer.stages, seconds=seconds)
+
+    async def _plan(self, task: PlanTask) -> ev.Event:
+        experiment = self.state.experiments[task.experiment]
+        recipe = await self.science.plan(experiment.candidate, self.state.offers())
+        return ev.RecipePlanned(experiment=experiment.id, recipe=recipe)
+
+    async def _command(self, task: CommandTask) -> ev.Event:
+        order = self.state.commands[task.command_id].order
+        experiment = self.state.experiments[order.experiment]
+        step = experiment.next_step
+        if step is None:
+            raise RuntimeError(f"{order.command_id} has no step")
+        command = Command(
+            command_id=order.command_id,
+            experiment=experiment.id,
+            step=order.step,
+            attempt=order.attempt,
+            capability=step.capability,
+            sample=experiment.id,
+            parameters=step.parameters,
+            seed=order.seed,
+        )
+        try:
+            report = await self.hands.execute(order.instrument, command)
+        except Refused as error:
+            return ev.CommandReported(command_id=order.command_id, status="refused", message=str(error))
+        except OutcomeUnknown as error:
+            return ev.OutcomeUnknown(command_id=order.command_id, evidence=str(error))
+        arrays = {
+            header.name: self.journal.stage_blob(frame, header.dtype, header.shape)
+            for header, frame in zip(report.arrays, report.frames, strict=True)
+        }
+        return ev.CommandReported(
+            command_id=order.command_id,
+            status=report.status,
+            readings=report.readings,
+            arrays=arrays,
+            duration_s=report.duration_s,
+            message=report.message,
+        )

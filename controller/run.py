@@ -1,0 +1,377 @@
+"""Putting a campaign together: directory, journal, lab, science, loop; and taking it apart again, whatever happens."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import os
+import platform
+import signal
+import uuid
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from actors.crew import Crew, LocalCrew
+from actors.errors import ActorError
+from actors.orders import Offer
+from actors.pipeline import Pipeline
+from actors.spec import Component, ScienceSpec, StageSpec
+from controller import events as ev
+from controller.campaign import Campaign, expand_path, load_campaign
+from controller.dispatcher import Dispatcher, InstrumentInfo
+from controller.errors import AthanorError, CampaignError, LabNeedsPerson
+from controller.hosts import HostSpec, LocalHosts
+from controller.journal import Journal
+from controller.loop import Loop, Overhead
+from controller.rundir import RunDirectory, RunLock
+from controller.state import State, evolve
+from instruments.errors import InstrumentError
+from instruments.keys import create_lab_keys
+from models.errors import ModelError
+from models.spaces.spec import TableSpec
+
+log = logging.getLogger(__name__)
+
+Watch = Callable[[State, "Lab | None"], None]
+
+
+class Lab:
+    """The hosts and the dispatcher of one controller's hold on the lab."""
+
+    def __init__(self, hosts: LocalHosts, dispatcher: Dispatcher) -> None:
+        self.hosts, self.dispatcher = hosts, dispatcher
+
+    @property
+    def instruments(self) -> dict[str, InstrumentInfo]:
+        """What the dispatcher knows now, for the display."""
+        return self.dispatcher.instruments
+
+
+def begin(path: Path, directory: RunDirectory, *, seed: int | None, budget: int | None) -> None:
+    """Check a campaign and lay down a new run: its directory and the first event.
+
+    Raises:
+        CampaignError: the file, or what it points to, is wrong.
+        RunStateError, StorageError: the directory is taken or cannot be written.
+    """
+    campaign, text = load_campaign(path, seed=seed, budget=budget)
+    base_dir = path.resolve().parent
+    check_science(campaign, base_dir)
+    directory.create()
+    with RunLock(directory):
+        (directory.path / "campaign.yaml").write_text(text, encoding="utf-8")
+        journal = Journal(directory.journal, create=True)
+        try:
+            journal.stage(
+                [
+                    ev.CampaignStarted(
+                        run_id=uuid.uuid4().hex[:12],
+                        text=text,
+                        base_dir=str(base_dir),
+                        seed=campaign.seed,
+                        budget=campaign.budget.experiments,
+                        data_hashes=_data_hashes(campaign, base_dir),
+                        version=_version(),
+                    )
+                ]
+            )
+            journal.commit()
+        finally:
+            journal.close()
+
+
+def go_on(directory: RunDirectory, watch: Watch = lambda state, lab: None, *, science: Any = None) -> tuple[State, Overhead]:
+    """Carry a run to its end, from wherever it is.
+
+    Args:
+        directory: the run.
+        watch: called after every turn of the loop.
+        science: instead of the campaign's own (tests).
+
+    Returns:
+        The final state and what the controller itself cost.
+
+    Raises:
+        AthanorError: see ``controller.errors``; each has an exit code.
+    """
+    directory.require()
+    with RunLock(directory):
+        journal = Journal(directory.journal)
+        try:
+            state = State()
+            for _, _, event in journal.read():
+                state = evolve(state, event)
+            if state.finished:
+                return state, Overhead()
+            if state.started is None:
+                raise CampaignError(f"{directory.path}: the journal is empty; begin again in another directory.")
+            _check_data(state)
+            return asyncio.run(_drive(directory, journal, state, watch, science))
+        except (ModelError, ActorError) as error:
+            raise LabNeedsPerson(str(error)) from error
+        except InstrumentError as error:
+            raise LabNeedsPerson(str(error)) from error
+        finally:
+            journal.close()
+
+
+def science_spec(campaign: Campaign, base_dir: Path) -> ScienceSpec:
+    """The scientific part of a campaign, for the actors."""
+    planner = Component(name=campaign.planner.name, settings=campaign.planner.settings)
+    if planner.name == "direct" and "quantities" not in planner.settings:
+        planner = Component(name="direct", settings={**planner.settings, "quantities": list(measured_names(campaign))})
+    return ScienceSpec(
+        seed=campaign.seed,
+        space=campaign.space,
+        base_dir=str(base_dir),
+        objectives=campaign.objectives,
+        constraints=campaign.constraints,
+        screening=campaign.screening,
+        generator=_component(campaign.generator),
+        predictor=_component(campaign.predictor),
+        acquisition=Component(name=campaign.acquisition.name, settings=campaign.acquisition.settings),
+        planner=planner,
+        pool_size=campaign.pool_size,
+        stages={name: StageSpec(**stage.model_dump()) for name, stage in campaign.compute.stages.items()},
+    )
+
+
+def measured_names(campaign: Campaign) -> tuple[str, ...]:
+    """Quantities that instruments must report: measured objectives, then constraints."""
+    names = [o.name for o in campaign.objectives if o.source == "measured"] + [c.name for c in campaign.constraints]
+    return tuple(dict.fromkeys(names))
+
+
+def check_science(campaign: Campaign, base_dir: Path) -> int | None:
+    """Build what the campaign names, so that a mistake shows before anything starts; returns the space's size.
+
+    Raises:
+        CampaignError: with the field to change.
+    """
+    spec = science_spec(campaign, base_dir)
+    try:
+        space = spec.build_space()
+        spec.planner.build("planners")
+        if spec.predictor:
+            spec.predictor.build(
+                "predictors", space=space, objectives=spec.objectives, constraints=spec.constraints
+            )
+        for objective in spec.objectives:
+            _check_source(objective.name, objective.source)
+    except (ModelError, TypeError, ValueError, OSError) as error:
+        raise CampaignError(f"{campaign.name}: {error}") from error
+    return space.size
+
+
+def _check_source(name: str, source: str) -> None:
+    from models.quantities import computed_names, derived
+
+    if source == "derived":
+        derived(name)
+    if source == "computed" and name not in computed_names():
+        log.info("%s is taken from the candidates' parameters", name)
+
+
+def _component(plugin: Any) -> Component | None:
+    return Component(name=plugin.name, settings=plugin.settings) if plugin else None
+
+
+def make_crew(campaign: Campaign) -> Crew:
+    """The crew that the campaign asks for."""
+    if campaign.compute.backend == "local":
+        return LocalCrew()
+    from actors.ray_crew import RayCrew
+
+    return RayCrew(campaign.compute.address)
+
+
+async def _drive(
+    directory: RunDirectory, journal: Journal, state: State, watch: Watch, science: Any
+) -> tuple[State, Overhead]:
+    campaign = state.require()
+    base_dir = Path(state.started.base_dir) if state.started else Path()
+    epoch = state.epoch + 1
+    begun = ev.ControllerStarted(epoch=epoch, pid=os.getpid(), host=platform.node())
+    journal.stage([begun])
+    journal.commit()
+    state = evolve(state, begun)
+
+    early: list[ev.Event] = []
+    loop: Loop | None = None
+
+    def post(event: ev.Event) -> None:
+        """Events may come before the loop is there: hosts connect while the science starts."""
+        if loop is None:
+            early.append(event)
+        else:
+            loop.post(event)
+
+    def on_lab_event(kind: str, instrument: str, detail: str) -> None:
+        log.info("%s: %s %s", instrument, kind, detail)
+        if kind in ("refused", "garbage", "door", "orphan"):
+            post(ev.DoorRefused(instrument=instrument, reason=f"{kind}: {detail}"[:500]))
+
+    own_science = science is None
+    if science is None:
+        crew = make_crew(campaign)
+        science = Pipeline(
+            science_spec(campaign, base_dir), crew, on_restart=lambda why: post(ev.ComputeRestarted(reason=why))
+        )
+    lab = _make_lab(directory, campaign, base_dir, epoch, on_lab_event)
+    supervisor: asyncio.Task[None] | None = None
+    finished = False
+    try:
+        await lab.dispatcher.start()
+        lab.hosts.start()
+        supervisor = asyncio.create_task(_supervise(lab.hosts))
+        if own_science:
+            # The lab and the science take their time to start; let them do it side by side.
+            await asyncio.gather(
+                lab.dispatcher.wait_for(list(campaign.lab.instruments), campaign.lab.timeout_s), science.warm_up()
+            )
+        else:
+            await lab.dispatcher.wait_for(list(campaign.lab.instruments), campaign.lab.timeout_s)
+        loop = Loop(state, journal, science, lab.dispatcher, watch=lambda s: watch(s, lab))
+        loop.append([*early, *_announcements(state, lab)])
+        _listen_for_signals(loop, lab)
+        await loop.run()
+        finished = True
+        return loop.state, loop.overhead
+    finally:
+        if supervisor is not None:
+            supervisor.cancel()
+        await lab.dispatcher.close(release=True)
+        await asyncio.to_thread(lab.hosts.terminate)
+        if own_science:
+            await science.close()
+        log.info("controller ends, campaign %s", "finished" if finished else "not finished")
+
+
+def _make_lab(
+    directory: RunDirectory,
+    campaign: Campaign,
+    base_dir: Path,
+    epoch: int,
+    on_event: Callable[[str, str, str], None],
+) -> Lab:
+    keys = directory.lab / "keys"
+    create_lab_keys(keys, list(campaign.lab.instruments))
+    endpoint_file = directory.lab / "endpoint.json"
+    specs = [
+        HostSpec(name, instrument.driver, host_settings(campaign, name, base_dir, directory))
+        for name, instrument in campaign.lab.instruments.items()
+    ]
+    hosts = LocalHosts(directory.lab, specs, keys=keys, endpoint_file=endpoint_file, on_event=on_event)
+    dispatcher = Dispatcher(
+        keys=keys,
+        epoch=epoch,
+        endpoint_file=endpoint_file,
+        loss_timeout_s=campaign.lab.timeout_s,
+        on_event=on_event,
+    )
+    return Lab(hosts, dispatcher)
+
+
+def host_settings(campaign: Campaign, name: str, base_dir: Path, directory: RunDirectory) -> dict[str, Any]:
+    """The settings that a driver is given: the file's own, with paths resolved and the obvious filled in."""
+    instrument = campaign.lab.instruments[name]
+    settings = dict(instrument.settings)
+    if instrument.driver.startswith("simulated."):
+        settings.setdefault("world", str((directory.lab / "world").resolve()))
+    if instrument.driver == "table" and isinstance(campaign.space, TableSpec):
+        settings.setdefault("file", campaign.space.file)
+        settings.setdefault("quantities", list(measured_names(campaign)))
+    if "file" in settings:
+        settings["file"] = str(expand_path(settings["file"], base_dir).resolve())
+    if instrument.driver == "function" and ":" in str(settings.get("function", "")):
+        where, _, attribute = settings["function"].rpartition(":")
+        if where.endswith(".py"):
+            settings["function"] = f"{expand_path(where, base_dir).resolve()}:{attribute}"
+    return settings
+
+
+def _announcements(state: State, lab: Lab) -> list[ev.Event]:
+    """What instruments offer, as events, where it is new."""
+    events: list[ev.Event] = []
+    for name, info in sorted(lab.instruments.items()):
+        offers = tuple(
+            Offer(
+                capability=c.name,
+                idempotent=c.idempotent,
+                limits={key: _bounds(limit) for key, limit in c.limits.items()},
+                quantities={key: _bounds(limit) for key, limit in c.quantities.items()},
+            )
+            for c in sorted(info.capabilities.values(), key=lambda c: c.name)
+        )
+        known = state.instruments.get(name)
+        if known is None or tuple(known.offers.values()) != offers:
+            events.append(ev.InstrumentAnnounced(instrument=name, driver=info.driver, offers=offers))
+    return events
+
+
+def _bounds(limit: Any) -> tuple[float | None, float | None]:
+    low = limit.low if limit.low > float("-inf") else None
+    return low, (limit.high if limit.high < float("inf") else None)
+
+
+async def _supervise(hosts: LocalHosts) -> None:
+    while True:
+        await asyncio.sleep(0.25)
+        hosts.supervise()
+
+
+def _listen_for_signals(loop: Loop, lab: Lab) -> None:
+    """First Ctrl-C or SIGTERM: an orderly stop. Second: stop every instrument now."""
+    pressed = 0
+
+    def on_signal(name: str) -> None:
+        nonlocal pressed
+        pressed += 1
+        if pressed == 1:
+            loop.post(ev.StopRequested(by=name))
+        else:
+            asyncio.ensure_future(lab.dispatcher.stop_all(f"{name} twice"))
+
+    running = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        try:
+            running.add_signal_handler(number, on_signal, signal.Signals(number).name)
+        except (NotImplementedError, RuntimeError, ValueError):
+            log.warning("signals cannot be caught here; use `athanor status` and kill the process")
+
+
+def _data_hashes(campaign: Campaign, base_dir: Path) -> dict[str, str]:
+    """SHA-256 of every file that the campaign reads."""
+    files: list[str] = []
+    if isinstance(campaign.space, TableSpec):
+        files.append(campaign.space.file)
+    files += [i.settings["file"] for i in campaign.lab.instruments.values() if "file" in i.settings]
+    return {name: hashlib.sha256(expand_path(name, base_dir).read_bytes()).hexdigest() for name in dict.fromkeys(files)}
+
+
+def _check_data(state: State) -> None:
+    if state.started is None:
+        return
+    for name, digest in state.started.data_hashes.items():
+        path = expand_path(name, Path(state.started.base_dir))
+        try:
+            now = hashlib.sha256(path.read_bytes()).hexdigest()
+        except OSError as error:
+            raise CampaignError(f"{path}: {error.strerror}. The run began with this file; put it back.") from error
+        if now != digest:
+            raise CampaignError(
+                f"{path}: changed since the run began. Put the old file back, or begin a new run with the new one."
+            )
+
+
+def _version() -> str:
+    try:
+        return version("athanor")
+    except PackageNotFoundError:
+        return "0+source"
+
+
+__all__ = ["AthanorError", "Lab", "begin", "check_science", "go_on", "host_settings", "science_spec"]

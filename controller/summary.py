@@ -1,0 +1,77 @@
+"""What a campaign has found so far, as plain data: for `athanor status`, the live view and the report."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from controller.state import State
+from models.acquisition.hypervolume import pareto_front
+from models.observation import Constraint, Objective, Observation
+
+
+def is_feasible(observation: Observation, objectives: tuple[Objective, ...], constraints: tuple[Constraint, ...]) -> bool:
+    """True where every objective is known and every constraint is known and holds."""
+    values = observation.values
+    return (
+        observation.outcome == "measured"
+        and all(objective.name in values for objective in objectives)
+        and all(c.name in values and c.satisfied(values[c.name]) for c in constraints)
+    )
+
+
+def feasible(state: State) -> list[Observation]:
+    """Observations that count, in the order in which they were learnt."""
+    campaign = state.require()
+    return [o for o in state.observations if is_feasible(o, campaign.objectives, campaign.constraints)]
+
+
+def front(state: State) -> list[Observation]:
+    """The Pareto front of the feasible observations, best first by the first objective. One objective: the best."""
+    found, campaign = feasible(state), state.require()
+    if not found:
+        return []
+    signs = np.array([objective.sign for objective in campaign.objectives])
+    values = np.array([[o.values[objective.name] for objective in campaign.objectives] for o in found])
+    chosen = [found[i] for i in pareto_front(values, signs)]
+    first = campaign.objectives[0]
+    chosen.sort(key=lambda o: -first.sign * o.values[first.name])
+    return chosen[:1] if len(campaign.objectives) == 1 else chosen
+
+
+def describe(observation: Observation) -> dict[str, Any]:
+    """An observation as JSON-like data."""
+    return {
+        "experiment": observation.experiment,
+        "candidate": observation.candidate.id,
+        "outcome": observation.outcome,
+        "values": observation.values,
+    }
+
+
+def summarize(state: State, running: bool) -> dict[str, Any]:
+    """The object that ``athanor status --json`` prints. Keys are stable; see ``docs/cli.md``."""
+    campaign = state.require()
+    best = front(state)
+    run_state = "finished" if state.finished else ("running" if running else "stopped")
+    counts = {name: 0 for name in ("measured", "failed_synthesis", "failed_measurement")}
+    for observation in state.observations:
+        counts[observation.outcome] += 1
+    return {
+        "name": campaign.name,
+        "run_id": state.started.run_id if state.started else "",
+        "state": run_state,
+        "reason": state.finished or state.stopping,
+        "seed": campaign.seed,
+        "budget": campaign.budget.experiments,
+        "experiments": len(state.observations),
+        "outcomes": counts,
+        "choices": [experiment.candidate.id for experiment in state.experiments.values()],
+        "best": describe(best[0]) if best else None,
+        "pareto": [describe(observation) for observation in best],
+        "pending": [experiment.candidate.id for experiment in state.active.values()],
+        "unknown": [command.order.command_id for command in state.unknown()],
+        "lab_hours": round(state.now_s / 3600, 4),
+        "epoch": state.epoch,
+    }

@@ -1,0 +1,1 @@
+"""Drivers that need no hardware: a measured table and a Python function."""

@@ -1,0 +1,38 @@
+"""Errors of the instrument floor. Each carries ids and says what to do next."""
+
+
+class InstrumentError(Exception):
+    """Base of every error raised in ``instruments``."""
+
+
+class Refused(InstrumentError):
+    """An instrument refused a command before acting; nothing physical happened."""
+
+
+class ProtocolError(InstrumentError):
+    """A message does not follow the protocol; it was dropped and nothing physical happened."""
+
+
+class InstrumentFault(InstrumentError):
+    """An instrument is broken or stopped; it needs repair before it takes another command."""
+
+
+class LabError(InstrumentError):
+    """The lab files (keys, registry, ledgers) are missing or unusable; the message says which command makes them."""
+
+
+class OutcomeUnknown(InstrumentError):
+    """A command was started and nobody can tell what came of it; quarantine the sample until a person decides.
+
+    Attributes:
+        command_id: which command.
+        evidence: what is known, in words.
+    """
+
+    def __init__(self, command_id: str, evidence: str):
+        super().__init__(f"outcome of command {command_id} is unknown: {evidence}; the sample needs a person's verdict")
+        self.command_id, self.evidence = command_id, evidence
+
+
+class InstrumentLost(InstrumentError):
+    """The host of an instrument has been silent for too long; the command may or may not have been executed."""

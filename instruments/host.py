@@ -1,0 +1,419 @@
+"""One operating-system process an instrument: ``python -m instruments.host --config FILE.json``.
+
+The main thread speaks with the controller, a second one owns the driver (``instruments.worker``), a third one listens
+for the emergency stop, so that a stop waits neither for work nor for the disk.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import os
+import queue
+import select
+import signal
+import socket as sockets
+import sqlite3
+import sys
+import time
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import zmq
+from pydantic import ValidationError
+
+from instruments import worker
+from instruments.driver import Capability
+from instruments.errors import InstrumentError, LabError, ProtocolError
+from instruments.host_config import HostConfig
+from instruments.ledger import Ledger, digest
+from instruments.limits import violations
+from instruments.messages import (
+    Accepted,
+    Acknowledge,
+    Announce,
+    CapabilityInfo,
+    Command,
+    Health,
+    Heartbeat,
+    Inbox,
+    Known,
+    Message,
+    Outbox,
+    Progress,
+    Query,
+    Refused,
+    Release,
+    Reset,
+    decode,
+)
+from instruments.stop_ear import StopEar, Stopping
+from instruments.transport import Client
+
+log = logging.getLogger("athanor.host")
+
+EXIT_OK, EXIT_CONFIG, EXIT_HELD, EXIT_DRIVER = 0, 2, 3, 4
+QUEUE_LENGTH = 2
+"""Commands taken at most: one that runs and one that waits."""
+CONNECTING_S = 0.05
+RESEND_S, RESEND_MAX_S = 1.0, 15.0
+
+
+@dataclass
+class _Unacknowledged:
+    due: float = 0.0
+    wait_s: float = RESEND_S
+
+
+class Host:
+    """One hosted instrument; ``run`` returns the exit code."""
+
+    def __init__(self, config: HostConfig):
+        self._config = config
+        self._session = uuid.uuid4().hex
+        self._context = zmq.Context()
+        self._work = Client(self._context, keys=config.keys, name=config.name)
+        self._ledger = Ledger(config.ledger)
+        self._events: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._wake_out, self._wake_in = os.pipe()
+        os.set_blocking(self._wake_in, False)
+        os.set_blocking(self._wake_out, False)
+        self._stopped = self._ledger.stop_reason is not None
+        self._worker = worker.Worker(
+            self._load, self._ledger, self._post, may_start=self._may_start, stopped=self._stopped
+        )
+        self._ear = StopEar(config, self._context, self._session, self._worker, self._post)
+        self._outbox, self._inbox = Outbox(self._session, self._ledger.epoch), Inbox()
+        self._capabilities: dict[str, Capability] | None = None
+        self._active: dict[str, Command] = {}
+        self._running: str | None = None
+        self._running_since = 0.0
+        self._facts: dict[str, Any] = {}
+        self._unacknowledged = {command_id: _Unacknowledged() for command_id in self._ledger.unacknowledged()}
+        self._volatile: dict[str, Any] = {}  # reports that the ledger could not store yet
+        self._announced = False
+        self._safe = True
+        self._heard = time.monotonic()
+        self._lease_s = config.lease_s
+        self._next_beat = 0.0
+        self._leaving = ""
+        self._garbage = 0
+        self._exit = EXIT_OK
+
+    def run(self) -> int:
+        """Serve until released, terminated, or alone for too long."""
+        signal.signal(signal.SIGTERM, lambda *_: self._post("SIGTERM"))
+        signal.signal(signal.SIGINT, lambda *_: self._post("SIGTERM"))
+        self._worker.start()
+        self._ear.start()
+        try:
+            while not (self._leaving and not self._active):
+                self._wait()
+                self._drain()
+                self._tick()
+        finally:
+            log.info("ending: %s", self._leaving or "an error")
+            self._worker.end()
+            self._worker.join(5.0)
+            self._work.close()
+            if self._ear.close():
+                self._context.term()
+            self._ledger.close()
+        return self._exit
+
+    def _load(self) -> Any:
+        from instruments.registry import resolve_driver
+
+        return resolve_driver(self._config.driver)(workdir=self._config.workdir, **self._config.settings)
+
+    def _may_start(self, epoch: int) -> str:
+        """Why a command may not start now, asked by the worker: the controller that sent it must still be there."""
+        if epoch < self._ledger.epoch:
+            return f"epoch {epoch} is over"
+        silent = time.monotonic() - self._heard
+        return f"no controller for {silent:.0f} s" if silent > self._lease_s else ""
+
+    def _post(self, event: Any) -> None:
+        """Hand something to the main thread, from any thread or signal."""
+        self._events.put(event)
+        with contextlib.suppress(BlockingIOError):  # the pipe is full of wake-up calls already
+            os.write(self._wake_in, b".")
+
+    def _wait(self) -> None:
+        now = time.monotonic()
+        due = min([self._next_beat, *(x.due for x in self._unacknowledged.values() if self._announced)])
+        poller = zmq.Poller()
+        poller.register(self._wake_out, zmq.POLLIN)
+        if self._work.socket is not None:
+            poller.register(self._work.socket, zmq.POLLIN)
+        poller.poll(int(max(0.0, min(due - now, 1.0)) * 1_000) + 1)
+
+    def _drain(self) -> None:
+        while select.select([self._wake_out], [], [], 0)[0]:
+            os.read(self._wake_out, 4096)
+        while not self._events.empty():
+            self._happened(self._events.get())
+        while (frames := self._work.receive()) is not None:
+            try:
+                message = decode(frames)
+            except ProtocolError as error:
+                self._garbage += 1
+                if self._garbage <= 20 or self._garbage % 1_000 == 0:
+                    log.warning("message %d that is not the protocol's was dropped: %s", self._garbage, error)
+                continue
+            if self._inbox.fresh(message):
+                self._said(message)
+
+    # What the driver's thread, the stop's thread and the system tell
+
+    def _happened(self, event: Any) -> None:
+        match event:
+            case worker.Ready(capabilities):
+                self._capabilities = {capability.name: capability for capability in capabilities}
+                for command_id in self._ledger.unacknowledged():  # inspection may have added some
+                    self._unacknowledged.setdefault(command_id, _Unacknowledged())
+                self._next_beat = 0.0
+            case worker.Broken(reason):
+                self._leaving, self._exit = f"the driver cannot be used: {reason}", EXIT_DRIVER
+                print(f"{self._config.name}: {self._leaving}", file=sys.stderr)
+            case worker.Started(command_id):
+                self._running, self._running_since, self._safe = command_id, time.monotonic(), False
+                self._send(Accepted(command_id=command_id))
+            case worker.NotStarted(command_id, reason, retry):
+                self._active.pop(command_id, None)
+                self._send(Refused(command_id=command_id, reason=reason, retry=retry))
+            case worker.Moved(command_id, fraction, message):
+                self._send(Progress(command_id=command_id, fraction=fraction, message=message))
+            case worker.Ended(report, stored):
+                self._ended(report, stored)
+            case worker.Facts(facts):
+                self._facts = facts
+            case Stopping(reason):
+                if not self._stopped:
+                    self._stopped, self._next_beat = True, 0.0
+                    self._write(lambda: self._ledger.latch(reason), "the stop's latch")
+            case "SIGTERM":
+                if not self._leaving:
+                    self._leaving = "terminated"
+                    self._worker.stop()
+            case _:
+                raise LabError(f"the host does not know the event {event!r}")
+
+    def _ended(self, report: Any, stored: bool) -> None:
+        if stored:
+            self._active.pop(report.command_id, None)
+            self._volatile.pop(report.command_id, None)
+            self._running = None if self._running == report.command_id else self._running
+        else:
+            self._volatile[report.command_id] = report
+        self._unacknowledged.setdefault(report.command_id, _Unacknowledged())
+        self._send_report(report.command_id, report)
+
+    # What the controller says
+
+    def _said(self, message: Message) -> None:
+        body = message.body
+        if message.epoch < self._ledger.epoch:
+            known = isinstance(body, Command) and (
+                body.command_id in self._active or self._ledger.find(body.command_id) is not None
+            )
+            self._send(
+                Refused(
+                    # With an id, a refusal promises that the command was not executed: not so where it is known.
+                    command_id=body.command_id if isinstance(body, Command) and not known else None,
+                    reason=f"epoch {message.epoch} is over: a controller with epoch {self._ledger.epoch} has the lab",
+                )
+            )
+            return
+        if message.epoch > self._ledger.epoch:
+            if not self._write(lambda: self._ledger.raise_epoch(message.epoch), "the controller's epoch"):
+                return
+            self._outbox.epoch = message.epoch
+        self._heard = time.monotonic()
+        match body:
+            case Heartbeat(lease_s=lease_s):
+                if lease_s == 0:  # "I do not know you"
+                    self._announced, self._next_beat = False, 0.0
+                elif not self._announced:
+                    self._announced = True
+                    log.info("attached to controller session %s, epoch %d", message.session, message.epoch)
+                self._lease_s = min(self._config.lease_s, lease_s) if lease_s else self._config.lease_s
+            case Command():
+                self._command(body, message.epoch)
+            case Query(command_id=command_id):
+                self._send(self._known(command_id))
+            case Acknowledge(command_id=command_id):
+                if command_id not in self._volatile:
+                    self._unacknowledged.pop(command_id, None)
+                    self._ledger.acknowledge(command_id)
+            case Reset(who=who, reason=reason):
+                if self._write(lambda: self._ledger.latch(None), "the stop's reset"):
+                    log.warning("the stop was reset by %s: %s", who, reason)
+                    self._stopped, self._next_beat = False, 0.0
+                    if not self._leaving:
+                        self._worker.reopen()
+            case Release():
+                if not self._leaving:
+                    self._leaving = "released"
+                self._send_health()
+            case _:
+                log.warning("a controller does not say %r; dropped", body.verb)
+
+    def _command(self, command: Command, epoch: int) -> None:
+        command_id = command.command_id
+        entry = self._ledger.find(command_id)
+        if entry is not None and entry.digest != digest(command):
+            reason = f"command {command_id} is known with another content; mint a new id"
+            self._send(Refused(command_id=command_id, reason=reason))
+            return
+        if command_id in self._active:
+            if entry is not None:
+                self._send(Accepted(command_id=command_id))
+            return
+        if entry is not None and entry.state == "done":
+            self._send_report(command_id)
+            return
+        if entry is not None and entry.state == "started":
+            self._send(self._known(command_id))
+            return
+        refusal = self._refusal(command)
+        if refusal is not None:
+            self._send(refusal)
+            return
+        if self._active and not self._write(lambda: self._ledger.receive(command, epoch), f"command {command_id}"):
+            return  # it waits behind another: it will come again
+        self._active[command_id] = command
+        self._worker.submit(command, epoch)
+        if len(self._active) > 1:
+            self._send(Accepted(command_id=command_id))
+
+    def _refusal(self, command: Command) -> Refused | None:
+        """Why a new command cannot be taken, or None."""
+        command_id = command.command_id
+        if self._stopped:
+            return Refused(command_id=command_id, reason="stopped: an emergency stop is latched; reset it first")
+        if self._leaving:
+            return Refused(command_id=command_id, reason=f"the host is ending ({self._leaving})")
+        if self._capabilities is None:
+            return Refused(command_id=command_id, reason="the driver is still being loaded", retry=True)
+        capability = self._capabilities.get(command.capability)
+        if capability is None:
+            can = ", ".join(sorted(self._capabilities)) or "nothing"
+            return Refused(command_id=command_id, reason=f"cannot {command.capability}; this instrument can: {can}")
+        if found := violations(capability, command.parameters):
+            return Refused(command_id=command_id, reason="outside the limits: " + "; ".join(found)[:5_000])
+        if len(self._active) >= QUEUE_LENGTH:
+            return Refused(command_id=command_id, reason=f"busy with {', '.join(self._active)}", retry=True)
+        return None
+
+    def _known(self, command_id: str) -> Known:
+        entry, active = self._ledger.find(command_id), command_id in self._active
+        if entry is None:
+            return Known(command_id=command_id, state="absent", active=active)
+        report = self._ledger.report(command_id) if entry.state == "done" else None
+        evidence = entry.evidence
+        if active and command_id == self._running:
+            evidence = f"running for {time.monotonic() - self._running_since:.1f} s"
+        return Known(command_id=command_id, state=entry.state, active=active, evidence=evidence, report=report)
+
+    # What time tells
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        silent = now - self._heard
+        if now >= self._next_beat:
+            self._next_beat = now + self._config.heartbeat_s
+            if silent > 3 * self._config.heartbeat_s:
+                self._announced = False
+            self._follow_controller()
+            self._write(self._ledger.flush, "acknowledgements")
+            if self._announced:
+                self._send_health()
+            elif self._capabilities is not None:
+                self._announce()
+        if self._announced:
+            for command_id, state in list(self._unacknowledged.items()):
+                if now >= state.due:
+                    self._send_report(command_id, self._volatile.get(command_id))
+        if silent > self._lease_s and not self._safe and not self._active:
+            log.warning("no controller for %.0f s: going to the safe state", silent)
+            self._safe = True
+            self._worker.make_safe()
+        if silent > max(self._config.linger_s, self._lease_s) and not self._active and not self._leaving:
+            self._leaving = f"no controller for {silent:.0f} s"
+
+    def _follow_controller(self) -> None:
+        """A restarted controller listens elsewhere: look where."""
+        endpoints = self._config.find()
+        if endpoints and endpoints["work"] != self._work.endpoint:
+            log.info("connecting to %s", endpoints["work"])
+            self._work.connect(endpoints["work"])
+            self._announced = False
+        if endpoints:
+            self._ear.follow(endpoints["stop"])
+
+    def _announce(self) -> None:
+        sent = self._send(
+            Announce(
+                instrument=self._config.name,
+                host=sockets.gethostname(),
+                driver=self._config.driver,
+                capabilities=tuple(CapabilityInfo.of(x) for x in (self._capabilities or {}).values()),
+                stopped=self._stopped,
+            )
+        )
+        if not sent:  # the connection is still being made
+            self._next_beat = min(self._next_beat, time.monotonic() + CONNECTING_S)
+
+    def _send_health(self) -> None:
+        busy_s = time.monotonic() - self._running_since if self._running else 0.0
+        self._send(Health(busy=self._running, busy_s=busy_s, stopped=self._stopped, facts=self._facts))
+
+    def _send_report(self, command_id: str, report: Any = None) -> None:
+        report = report or self._ledger.report(command_id)
+        if report is not None:
+            self._send(report)
+        if state := self._unacknowledged.get(command_id):
+            state.due = time.monotonic() + state.wait_s
+            state.wait_s = min(2 * state.wait_s, RESEND_MAX_S)
+
+    def _send(self, body: Any) -> bool:
+        return self._work.send(self._outbox.wrap(body))  # what is lost is sent again or asked for again
+
+    def _write(self, act: Any, what: str) -> bool:
+        try:
+            act()
+        except (sqlite3.Error, OSError) as error:
+            log.error("the ledger cannot record %s: %s", what, error)
+            return False
+        return True
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a host. Returns 0 after an orderly end, 2 for bad files, 3 where its ledger is held, 4 bad driver."""
+    parser = argparse.ArgumentParser(prog="python -m instruments.host", description="Host one instrument.")
+    parser.add_argument("--config", type=Path, required=True, help="JSON file, see instruments.host.HostConfig")
+    parser.add_argument("--linger-s", type=float, help="end after so many seconds without a controller")
+    given = parser.parse_args(arguments)
+    sys.setswitchinterval(0.001)  # a driver that computes in Python must not keep a stop waiting
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    try:
+        config = HostConfig.model_validate_json(given.config.read_text())
+        if given.linger_s is not None:
+            config = config.model_copy(update={"linger_s": given.linger_s})
+    except (OSError, ValidationError) as error:
+        print(f"{given.config}: {error}", file=sys.stderr)
+        return EXIT_CONFIG
+    try:
+        host = Host(config)
+    except InstrumentError as error:
+        print(f"{config.name}: {error}", file=sys.stderr)
+        return EXIT_HELD if "is held by" in str(error) else EXIT_CONFIG
+    return host.run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

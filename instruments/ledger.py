@@ -1,0 +1,278 @@
+"""The host's durable memory: every command received, started, done, with its report. It makes "at most once" true.
+
+A command goes ``received -> started -> done`` and never back. ``started`` is on disk before the driver acts and can be
+written once; ``done`` carries the report. A restarted host that finds ``started`` without ``done`` does not know the
+outcome, and says so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sqlite3
+import threading
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from instruments.errors import LabError
+from instruments.messages import Command, Report
+from instruments.process import ProcessLock
+
+State = Literal["received", "started", "done"]
+
+MIN_FREE_BYTES = 16 << 20
+"""No command is started with less free disk than this: its report might find no room."""
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS commands (
+    command_id TEXT PRIMARY KEY,
+    digest TEXT NOT NULL,
+    command TEXT NOT NULL,
+    epoch INTEGER NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('received', 'started', 'done')),
+    starts INTEGER NOT NULL DEFAULT 0,
+    evidence TEXT NOT NULL DEFAULT '',
+    report TEXT,
+    acknowledged INTEGER NOT NULL DEFAULT 0
+) STRICT;
+CREATE INDEX IF NOT EXISTS unacknowledged ON commands (command_id) WHERE state = 'done' AND acknowledged = 0;
+CREATE TABLE IF NOT EXISTS arrays (
+    command_id TEXT NOT NULL REFERENCES commands, position INTEGER NOT NULL, packed INTEGER NOT NULL,
+    data BLOB NOT NULL, PRIMARY KEY (command_id, position)
+) STRICT;
+"""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the ledger knows of one command."""
+
+    command: Command
+    digest: str
+    state: State
+    starts: int
+    evidence: str
+    acknowledged: bool
+
+
+class Ledger:
+    """One instrument's ledger, held by one process at a time. Safe to use from several threads.
+
+    Args:
+        path: SQLite file; ``path.lock`` beside it names the process that holds it.
+        min_free_bytes: see ``MIN_FREE_BYTES``.
+
+    Raises:
+        LabError: another living process holds it, or it cannot be opened.
+    """
+
+    def __init__(self, path: Path, *, min_free_bytes: int = MIN_FREE_BYTES):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path, self._min_free_bytes = path, min_free_bytes
+        self._lock = ProcessLock(lock_path(path))
+        self._lock.acquire(timeout_s=2.0)
+        self._guard = threading.RLock()
+        self._acknowledgements: list[str] = []
+        try:
+            self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            self._database.execute("PRAGMA journal_mode=WAL")
+            self._database.execute("PRAGMA synchronous=FULL")
+            self._database.executescript(_SCHEMA)
+        except sqlite3.Error as error:
+            self._lock.release()
+            raise LabError(f"cannot use the ledger {path} ({error}); do not delete it: restore or repair it") from None
+
+    def close(self) -> None:
+        """Write what waits and give the ledger up."""
+        with self._guard:
+            try:
+                self.flush()
+            finally:
+                self._database.close()
+                self._lock.release()
+
+    @property
+    def epoch(self) -> int:
+        """The highest controller epoch ever seen."""
+        return int(self._fact("epoch", "0"))
+
+    def raise_epoch(self, epoch: int) -> None:
+        """Remember a higher epoch; a lower one changes nothing."""
+        if epoch > self.epoch:
+            self._remember("epoch", str(epoch))
+
+    @property
+    def stop_reason(self) -> str | None:
+        """Why the instrument is latched in an emergency stop; None where it is not."""
+        return json.loads(self._fact("stop", "null"))
+
+    def latch(self, reason: str | None) -> None:
+        """Latch the emergency stop, or with None release it."""
+        self._remember("stop", json.dumps(reason))
+
+    def find(self, command_id: str) -> Entry | None:
+        """Return what is known of a command, or None."""
+        with self._guard:
+            row = self._database.execute(
+                "SELECT command, digest, state, starts, evidence, acknowledged FROM commands WHERE command_id = ?",
+                (command_id,),
+            ).fetchone()
+        if row is None:
+            return None
+        return Entry(Command.model_validate_json(row[0]), row[1], row[2], row[3], row[4], bool(row[5]))
+
+    def receive(self, command: Command, epoch: int) -> None:
+        """Write ``received``; no change where the command is known."""
+        with self._transaction() as database:
+            _insert(database, command, epoch)
+
+    def start(self, command: Command, epoch: int) -> None:
+        """Write ``started``, once and for ever: durable before the driver may act.
+
+        Raises:
+            LabError: it was started before, or the disk is nearly full. The driver must not act.
+        """
+        free = shutil.disk_usage(self.path.parent).free
+        if free < self._min_free_bytes:
+            raise LabError(f"only {free >> 20} MiB are free beside the ledger {self.path}; make room, then try again")
+        with self._transaction() as database:
+            _insert(database, command, epoch)
+            changed = database.execute(
+                "UPDATE commands SET state = 'started', starts = starts + 1 "
+                "WHERE command_id = ? AND state = 'received'",
+                (command.command_id,),
+            ).rowcount
+            if changed != 1:
+                raise LabError(f"command {command.command_id} was started before; it is never started again")
+
+    def finish(self, report: Report) -> None:
+        """Write ``done`` with the report and its arrays. Raises LabError unless the command is ``started``."""
+        with self._transaction() as database:
+            changed = database.execute(
+                "UPDATE commands SET state = 'done', report = ? WHERE command_id = ? AND state = 'started'",
+                (report.model_dump_json(), report.command_id),
+            ).rowcount
+            if changed != 1:
+                raise LabError(f"a report for command {report.command_id}, which is not running")
+            database.executemany(
+                "INSERT INTO arrays VALUES (?, ?, 0, ?)",
+                [(report.command_id, i, frame) for i, frame in enumerate(report.frames)],
+            )
+
+    def witness(self, command_id: str, evidence: str) -> None:
+        """Record what is known of a command whose outcome is unknown."""
+        with self._transaction() as database:
+            database.execute("UPDATE commands SET evidence = ? WHERE command_id = ?", (evidence, command_id))
+
+    def report(self, command_id: str) -> Report | None:
+        """Return the stored report with its arrays, or None where the command is not done."""
+        with self._guard:
+            row = self._database.execute("SELECT report FROM commands WHERE command_id = ?", (command_id,)).fetchone()
+            if row is None or row[0] is None:
+                return None
+            blobs = self._database.execute(
+                "SELECT packed, data FROM arrays WHERE command_id = ? ORDER BY position", (command_id,)
+            ).fetchall()
+        frames = [zlib.decompress(data) if packed else data for packed, data in blobs]
+        return Report.model_validate_json(row[0]).with_frames(frames)
+
+    def unfinished(self) -> list[Command]:
+        """Commands that were started, have no report, and no evidence yet."""
+        return [Command.model_validate_json(x) for x in self._column("state = 'started' AND evidence = ''", "command")]
+
+    def unacknowledged(self) -> list[str]:
+        """Ids of the reports that the controller has not acknowledged."""
+        return self._column("state = 'done' AND acknowledged = 0", "command_id")
+
+    def acknowledge(self, command_id: str) -> None:
+        """Note that the controller has the report; written with the next command or by ``flush``."""
+        with self._guard:
+            self._acknowledgements.append(command_id)
+
+    def flush(self) -> None:
+        """Write the acknowledgements that wait, and pack the arrays of their reports."""
+        if self._acknowledgements:
+            with self._transaction():
+                pass
+
+    def _column(self, where: str, column: str) -> list[str]:
+        with self._guard:
+            rows = self._database.execute(f"SELECT {column} FROM commands WHERE {where} ORDER BY rowid").fetchall()
+        return [row[0] for row in rows]
+
+    def _fact(self, name: str, default: str) -> str:
+        with self._guard:
+            row = self._database.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
+        return row[0] if row else default
+
+    def _remember(self, name: str, value: str) -> None:
+        with self._transaction() as database:
+            database.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value))
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._guard:
+            acknowledgements = list(self._acknowledgements)
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._database
+                for command_id in acknowledgements:
+                    _acknowledge(self._database, command_id)
+                self._database.execute("COMMIT")
+            except BaseException:
+                if self._database.in_transaction:
+                    self._database.execute("ROLLBACK")
+                raise
+            del self._acknowledgements[: len(acknowledgements)]
+
+
+def lock_path(ledger: Path) -> Path:
+    """Return the lock file of a ledger."""
+    return ledger.with_name(ledger.name + ".lock")
+
+
+def digest(command: Command) -> str:
+    """Return the SHA-256 of a command: an id that comes back with another digest is a mistake, not a repetition."""
+    content = json.dumps(command.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def starts(path: Path) -> dict[str, int]:
+    """Return command id -> how often it was started, from a ledger that may be in use: the proof of "at most once"."""
+    if not path.exists():
+        return {}
+    database = sqlite3.connect(f"file:{os.fspath(path.absolute())}?mode=ro", uri=True)
+    try:
+        return dict(database.execute("SELECT command_id, starts FROM commands").fetchall())
+    finally:
+        database.close()
+
+
+def _insert(database: sqlite3.Connection, command: Command, epoch: int) -> None:
+    database.execute(
+        "INSERT INTO commands (command_id, digest, command, epoch, state) VALUES (?, ?, ?, ?, 'received') "
+        "ON CONFLICT (command_id) DO NOTHING",
+        (command.command_id, digest(command), command.model_dump_json(), epoch),
+    )
+
+
+def _acknowledge(database: sqlite3.Connection, command_id: str) -> None:
+    changed = database.execute(
+        "UPDATE commands SET acknowledged = 1 WHERE command_id = ? AND state = 'done' AND acknowledged = 0",
+        (command_id,),
+    ).rowcount
+    if not changed:
+        return
+    rows = database.execute("SELECT position, data FROM arrays WHERE command_id = ? AND packed = 0", (command_id,))
+    for position, data in rows.fetchall():
+        database.execute(
+            "UPDATE arrays SET packed = 1, data = ? WHERE command_id = ? AND position = ?",
+            (zlib.compress(data, 1), command_id, position),
+        )

@@ -1,0 +1,56 @@
+"""Finds a driver class by name: built in, from a plug-in's entry point, or ``module:Class``."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any
+
+from instruments.errors import LabError
+
+BUILT_IN = {
+    "simulated.arc_furnace": "instruments.simulated.arc_furnace:ArcFurnace",
+    "simulated.diffractometer": "instruments.simulated.diffractometer:Diffractometer",
+    "simulated.magnetometer": "instruments.simulated.magnetometer:Magnetometer",
+    "table": "instruments.drivers.table:TableDriver",
+    "function": "instruments.drivers.function:FunctionDriver",
+}
+"""Name -> ``module:Class`` of every driver that ships."""
+
+GROUP = "athanor.drivers"
+"""Entry point group of plug-in drivers."""
+
+
+def resolve_driver(name: str) -> type[Any]:
+    """Return the driver class called ``name``; call it as ``cls(workdir=Path, **settings)``.
+
+    Args:
+        name: a built-in name, the name of an entry point in the group ``athanor.drivers``, or ``package.module:Class``.
+
+    Raises:
+        LabError: no such driver, or its module cannot be imported; the message lists the names there are.
+    """
+    if name in BUILT_IN:
+        return _load(name, BUILT_IN[name])
+    plugins = {entry.name: entry.value for entry in entry_points(group=GROUP)}
+    if name in plugins:
+        return _load(name, plugins[name])
+    if ":" in name:
+        return _load(name, name)
+    known = ", ".join(sorted(BUILT_IN | plugins))
+    raise LabError(f"unknown driver {name!r}; choose one of: {known}; or write 'package.module:Class'")
+
+
+def _load(name: str, target: str) -> type[Any]:
+    module, _, attribute = target.partition(":")
+    try:
+        found = import_module(module)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError) as error:
+        raise LabError(
+            f"driver {name!r} cannot be loaded from {target!r}: {error}; install its package or correct the name"
+        ) from error
+    if not isinstance(found, type):
+        raise LabError(f"driver {name!r}: {target!r} is not a class; name the class after the colon")
+    return found

@@ -1,0 +1,114 @@
+"""What the simulated instruments share: settings, seeded noise, injected faults, waiting, stopping."""
+
+from __future__ import annotations
+
+import math
+import random
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from instruments.driver import Job, Outcome, Progress
+from instruments.errors import LabError
+from instruments.simulated.world import World
+
+FAULTS = ("nan", "fault", "fail")
+
+
+class Stopped(Exception):
+    """``stop`` was called while a job ran."""
+
+
+class SimulatedInstrument:
+    """Base of the simulated drivers. A subclass gives ``name``, ``capabilities``, ``inspect`` and ``act``.
+
+    Settings:
+        world: folder of the simulated matter, shared by the instruments of one laboratory.
+        noise: scales every random error; 0 is a perfect instrument.
+        faults: probability a job of ``nan`` (one reading is NaN), ``fault`` (the instrument breaks before acting),
+            ``fail`` (the job fails before acting), for tests of what comes after.
+        wall_s: real seconds that a job takes at least; 0: simulated time passes at once.
+
+    Everything random is drawn from ``job.seed`` alone: the same job gives the same outcome, whoever runs it.
+    """
+
+    name = "instrument"
+
+    def __init__(
+        self,
+        *,
+        workdir: Path,
+        world: str | Path,
+        noise: float = 1.0,
+        faults: Mapping[str, float] | None = None,
+        wall_s: float = 0.0,
+    ) -> None:
+        self.workdir = Path(workdir)
+        self.world = World(Path(world))
+        self.noise = float(noise)
+        self.faults = {kind: float(p) for kind, p in (faults or {}).items()}
+        self.wall_s = float(wall_s)
+        if self.noise < 0 or set(self.faults) - set(FAULTS) or any(not 0 <= p <= 1 for p in self.faults.values()):
+            raise LabError(
+                f"{self.name}: noise must be >= 0 and faults probabilities of {FAULTS}; got {noise}, {faults}"
+            )
+        self._stop = threading.Event()
+        self._state = "idle"
+        self._last_error = ""
+
+    def act(self, job: Job, rng: random.Random, progress: Progress) -> Outcome:
+        """Do the job; call ``self.wait`` before anything that a stop must prevent."""
+        raise NotImplementedError
+
+    def run(self, job: Job, progress: Progress) -> Outcome:
+        """Act on the sample. Raises Refused where the job cannot be begun."""
+        self._stop.clear()
+        self._state = f"{job.capability} {job.sample}"
+        try:
+            outcome = self._injected(job) or self.act(job, self.rng(job, "noise"), progress)
+        except Stopped:
+            outcome = Outcome("failed", message="stopped before anything was done to the sample")
+        except Exception as error:
+            self._last_error = f"{type(error).__name__}: {error}"
+            raise
+        finally:
+            self._state = "idle"
+        if outcome.status != "ok":
+            self._last_error = outcome.message
+        elif self._drawn(job, "nan"):
+            reading = self.rng(job, "which").choice(sorted(outcome.readings))
+            outcome = replace(outcome, readings=outcome.readings | {reading: math.nan})
+        return outcome
+
+    def stop(self) -> None:
+        """Ask a running job to end before its act; an act that is done stays done and is reported."""
+        self._stop.set()
+
+    def health(self) -> dict[str, Any]:
+        """State and last error."""
+        return {"state": self._state, "last_error": self._last_error}
+
+    def rng(self, job: Job, purpose: str) -> random.Random:
+        """A stream of random numbers that depends on the seed, the instrument and the purpose alone."""
+        return random.Random(f"{self.name}/{purpose}/{job.seed}")
+
+    def wait(self) -> None:
+        """Let ``wall_s`` pass. Raises Stopped as soon as ``stop`` is called."""
+        end = time.monotonic() + self.wall_s
+        while not self._stop.wait(max(0.0, min(0.05, end - time.monotonic()))):
+            if time.monotonic() >= end:
+                return
+        raise Stopped
+
+    def _injected(self, job: Job) -> Outcome | None:
+        if self._drawn(job, "fault"):
+            return Outcome("fault", message=f"{self.name}: injected fault: interlock open, nothing was done")
+        if self._drawn(job, "fail"):
+            return Outcome("failed", message=f"{self.name}: injected failure before the act, nothing was done")
+        return None
+
+    def _drawn(self, job: Job, kind: str) -> bool:
+        return self.rng(job, kind).random() < self.faults.get(kind, 0.0)

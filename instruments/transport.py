@@ -1,0 +1,227 @@
+"""Sockets: ``Server`` (the controller's two ROUTERs) and ``Client`` (a host's DEALER), shut by default.
+
+CURVE on both, no identity that a peer can choose: who is speaking is the User-Id that the authenticator attached to
+the connection's key. ZeroMQ is never trusted to deliver: whoever sends, sends again by id.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import zmq
+import zmq.asyncio
+from zmq.auth.asyncio import AsyncioAuthenticator
+from zmq.utils.monitor import recv_monitor_message
+
+from instruments.arrays import MAX_FRAME_BYTES
+from instruments.errors import LabError
+from instruments.keys import CONTROLLER, PublicKey, Registry, Role, load_registry, load_secret
+
+Channel = Literal["work", "stop"]
+CHANNELS: tuple[Channel, ...] = ("work", "stop")
+ADMITTED: dict[Channel, tuple[Role, ...]] = {"work": ("host",), "stop": ("host", "operator")}
+"""Which roles may knock at which socket."""
+
+HIGH_WATER = 64
+HANDSHAKE_MS = 5_000
+ZMTP_HEARTBEAT_MS = 1_000
+ZMTP_TIMEOUT_MS = 4_000
+_HANDSHAKE_FAILED = (
+    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+)
+
+
+@dataclass(frozen=True)
+class Peer:
+    """Who sent a message (from the key) and how to answer on this connection (``route``)."""
+
+    name: str
+    role: Role
+    route: bytes
+
+
+class _Guard:
+    """Answers the authenticator: may this z85 key open this domain's socket?"""
+
+    def __init__(self, registry: Registry, channel: Channel, on_refused: Callable[[str], None]):
+        self._registry, self._on_refused = registry, on_refused
+        self._channel, self._roles = channel, ADMITTED[channel]
+
+    def callback(self, domain: str, key: bytes) -> bool:
+        entry = self._registry.find(key.decode("ascii", "replace"))
+        if entry is not None and entry.role in self._roles:
+            return True
+        who = f"the {entry.role} {entry.name!r}" if entry else f"the unknown key {key.decode('ascii', 'replace')}"
+        self._on_refused(f"{who} knocked at the {self._channel} socket")
+        return False
+
+
+class Server:
+    """The controller's sockets: ``work``, and ``stop`` which never queues behind work.
+
+    Args:
+        keys: folder made by ``create_lab_keys``.
+        address: where to bind; a port ``*`` is chosen by the system. Loopback unless told otherwise.
+        on_refused: called with a sentence for every door that stayed shut.
+    """
+
+    def __init__(
+        self, *, keys: Path, address: str = "tcp://127.0.0.1:*", on_refused: Callable[[str], None] = lambda _: None
+    ):
+        self._registry: Registry = load_registry(keys)
+        self._secret = load_secret(keys, CONTROLLER)
+        self._address, self._on_refused = address, on_refused
+        self._sockets: dict[Channel, Any] = {}
+        self._monitors: dict[Channel, Any] = {}
+        self.authenticator: AsyncioAuthenticator | None = None
+        self._context = zmq.asyncio.Context()
+
+    def open(self) -> dict[Channel, str]:
+        """Start the authenticator, bind both sockets, and return their endpoints. Raises LabError."""
+        self.authenticator = AsyncioAuthenticator(self._context)
+        self.authenticator.start()
+        for channel in CHANNELS:
+            domain = f"athanor.{channel}"
+            guard = _Guard(self._registry, channel, self._on_refused)
+            self.authenticator.configure_curve_callback(domain, guard)
+            socket = self._context.socket(zmq.ROUTER)
+            _harden(socket)
+            socket.curve_server = True
+            socket.curve_secretkey = self._secret.secret_key.encode()
+            socket.curve_publickey = self._secret.public_key.encode()
+            # Without these two, a CURVE server whose authenticator is missing lets any key in.
+            socket.zap_domain = domain.encode()
+            socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
+            socket.router_mandatory = True
+            self._monitors[channel] = socket.get_monitor_socket(_HANDSHAKE_FAILED)
+            try:
+                socket.bind(self._address)
+            except zmq.ZMQError as error:
+                socket.close()
+                raise LabError(f"cannot listen on {self._address} ({error}); choose another address") from None
+            self._sockets[channel] = socket
+        return {channel: socket.last_endpoint.decode() for channel, socket in self._sockets.items()}
+
+    async def receive(self, channel: Channel) -> tuple[Peer, list[bytes]] | None:
+        """Wait for the next message: who, and its frames. None where the sender's key has left the registry."""
+        route, *frames = await self._sockets[channel].recv_multipart(copy=False)
+        entry = self._user(route)
+        if entry is None:
+            return None
+        return Peer(entry.name, entry.role, route.bytes), [frame.bytes for frame in frames]
+
+    def _user(self, frame: zmq.Frame) -> PublicKey | None:
+        try:
+            return self._registry.find(str(frame.get("User-Id")))
+        except zmq.ZMQError:
+            return None
+
+    async def refusals(self, channel: Channel) -> None:
+        """Report failed handshakes (no CURVE, wrong server key, junk) to ``on_refused``, for ever."""
+        while True:
+            event = await recv_monitor_message(self._monitors[channel])
+            self._on_refused(f"a handshake at the {channel} socket failed ({event['event'].name}, {event['value']})")
+
+    async def send(self, channel: Channel, route: bytes, frames: list[bytes]) -> bool:
+        """Send without waiting. False where the peer is gone or its queue is full: send again later, by id."""
+        try:
+            await self._sockets[channel].send_multipart([route, *frames], flags=zmq.NOBLOCK)
+        except zmq.ZMQError:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Close everything; what was not sent is dropped."""
+        for channel, socket in self._sockets.items():
+            socket.disable_monitor()
+            self._monitors[channel].close(0)
+            socket.close(0)
+        self._sockets.clear()
+        self._monitors.clear()
+        if self.authenticator is not None:
+            self.authenticator.stop()
+        self._context.destroy(0)
+
+
+class Client:
+    """A host's connection to one of the controller's sockets. To be used by one thread.
+
+    Args:
+        context: of the process.
+        keys: folder with ``NAME.key`` and ``registry.json``.
+        name: whose key to show.
+    """
+
+    def __init__(self, context: zmq.Context, *, keys: Path, name: str):
+        self._context, self._secret = context, load_secret(keys, name)
+        self._server_key = load_registry(keys).named(CONTROLLER).public_key
+        self.socket: zmq.Socket | None = None
+        self.endpoint = ""
+
+    def connect(self, endpoint: str) -> None:
+        """(Re)connect to ``endpoint``; what was queued for the old one is dropped."""
+        self.close()
+        socket = self._context.socket(zmq.DEALER)
+        _harden(socket)
+        socket.curve_publickey = self._secret.public_key.encode()
+        socket.curve_secretkey = self._secret.secret_key.encode()
+        socket.curve_serverkey = self._server_key.encode()
+        socket.immediate = True  # nothing is queued for a controller that is not there
+        socket.reconnect_ivl, socket.reconnect_ivl_max = 50, 2_000
+        socket.connect(endpoint)
+        self.socket, self.endpoint = socket, endpoint
+
+    def send(self, frames: list[bytes]) -> bool:
+        """Send without waiting. False where there is no connection or its queue is full."""
+        if self.socket is None:
+            return False
+        try:
+            self.socket.send_multipart(frames, flags=zmq.NOBLOCK)
+        except zmq.ZMQError:
+            return False
+        return True
+
+    def receive(self) -> list[bytes] | None:
+        """Return the next message's frames, or None where none waits."""
+        if self.socket is None:
+            return None
+        try:
+            return self.socket.recv_multipart(flags=zmq.NOBLOCK)
+        except zmq.Again:
+            return None
+
+    def close(self) -> None:
+        """Drop the connection."""
+        if self.socket is not None:
+            self.socket.close(0)
+        self.socket, self.endpoint = None, ""
+
+
+def write_endpoints(path: Path, endpoints: dict[Channel, str]) -> None:
+    """Tell local hosts where the controller listens: whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(endpoints))
+    temporary.replace(path)
+
+
+def read_endpoints(path: Path) -> dict[Channel, str] | None:
+    """Return what ``write_endpoints`` wrote, or None while there is nothing usable."""
+    try:
+        found = json.loads(path.read_text())
+        return {"work": str(found["work"]), "stop": str(found["stop"])}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _harden(socket: Any) -> None:
+    socket.linger = 0
+    socket.sndhwm = socket.rcvhwm = HIGH_WATER
+    socket.maxmsgsize = MAX_FRAME_BYTES
+    socket.handshake_ivl = HANDSHAKE_MS
+    socket.heartbeat_ivl, socket.heartbeat_timeout = ZMTP_HEARTBEAT_MS, ZMTP_TIMEOUT_MS

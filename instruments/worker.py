@@ -1,0 +1,331 @@
+"""The thread that owns the driver: one command at a time, every step of it in the ledger before and after."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from instruments.arrays import MAX_ARRAYS, MAX_REPORT_BYTES, from_array
+from instruments.driver import Capability, Driver, Job, Outcome
+from instruments.errors import InstrumentError, ProtocolError
+from instruments.ledger import Ledger
+from instruments.messages import MAX_JSON_BYTES, Command, Report
+
+log = logging.getLogger("athanor.host")
+
+FACTS_INTERVAL_S = 2.0
+PROGRESS_INTERVAL_S = 0.2
+STOP_AGAIN_S = 0.2
+RETRY_WRITE_S = 1.0
+NO_EVIDENCE = "the host ended between start and report, and the driver cannot tell what came of it"
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The driver is loaded and what a crash left behind has been looked at."""
+
+    capabilities: tuple[Capability, ...]
+
+
+@dataclass(frozen=True)
+class Broken:
+    """The driver cannot be used; the host must end."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Started:
+    """``started`` is on disk."""
+
+    command_id: str
+
+
+@dataclass(frozen=True)
+class NotStarted:
+    """The command was dropped before anything was written or done."""
+
+    command_id: str
+    reason: str
+    retry: bool = False
+
+
+@dataclass(frozen=True)
+class Moved:
+    """Progress of the running command."""
+
+    command_id: str
+    fraction: float
+    message: str
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The driver has returned; ``stored`` is False while the ledger refuses to be written (it is tried again)."""
+
+    report: Report
+    stored: bool
+
+
+@dataclass(frozen=True)
+class Facts:
+    """The driver's own health, asked for while it was idle."""
+
+    facts: dict[str, Any]
+
+
+Event = Ready | Broken | Started | NotStarted | Moved | Ended | Facts
+
+
+class Worker:
+    """Runs the driver in its own thread and tells ``on_event`` (called from that thread) what happens.
+
+    ``stop`` may be called from any thread at any time; everything else belongs to the host's main thread.
+    ``may_start(epoch)`` gives the reason why nothing may start now, or ``""``.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[], Driver],
+        ledger: Ledger,
+        on_event: Callable[[Event], None],
+        *,
+        may_start: Callable[[int], str],
+        stopped: bool = False,
+    ):
+        self._may_start = may_start
+        self._load, self._ledger, self._on_event = load, ledger, on_event
+        self._driver: Driver | None = None
+        self._tasks: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
+        self._shut = threading.Event()  # nothing may start: stopped, or about to end
+        if stopped:
+            self._shut.set()
+        self._stops = 0
+        self._running = threading.Event()
+        self._last_progress = 0.0
+        self._thread = threading.Thread(target=self._work, name="driver", daemon=True)
+
+    def start(self) -> None:
+        """Load the driver and begin."""
+        self._thread.start()
+
+    def submit(self, command: Command, epoch: int) -> None:
+        """Run a command after those that were submitted before."""
+        self._tasks.put(("run", (command, epoch)))
+
+    def make_safe(self) -> None:
+        """Go to the safe state when the running command has ended."""
+        self._tasks.put(("safe", None))
+
+    def end(self) -> None:
+        """Go to the safe state and end the thread when the running command has ended."""
+        self._tasks.put(("end", None))
+
+    def join(self, timeout_s: float) -> bool:
+        """True when the thread has ended."""
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def reopen(self) -> None:
+        """Let commands start again after a stop."""
+        self._shut.clear()
+
+    def stop(self) -> str:
+        """Call the driver's ``stop`` at once; nothing starts until ``reopen``. Returns the error's text, or ``""``."""
+        self._shut.set()
+        self._stops += 1
+        error = self._stop_driver()
+        if self._running.is_set():
+            threading.Thread(target=self._stop_again, name="stop-again", daemon=True).start()
+        return error
+
+    def _stop_driver(self) -> str:
+        if self._driver is None:
+            return ""
+        try:
+            self._driver.stop()
+        except Exception as error:
+            log.exception("the driver's stop() failed")
+            return _text(error)
+        return ""
+
+    def _stop_again(self) -> None:
+        # A stop that came just before run() began may have been forgotten by it: repeat until run() returns.
+        while self._running.is_set() and self._shut.is_set():
+            time.sleep(STOP_AGAIN_S)
+            if self._running.is_set():
+                self._stop_driver()
+
+    def _work(self) -> None:
+        try:
+            driver = self._driver = self._load()
+            capabilities = tuple(driver.capabilities())
+            for command in self._ledger.unfinished():
+                self._look_back(driver, command)
+        except Exception as error:
+            log.exception("the driver cannot be used")
+            self._on_event(Broken(_text(error)))
+            return
+        self._on_event(Ready(capabilities))
+        self._ask_facts(driver)
+        while True:
+            try:
+                kind, task = self._tasks.get(timeout=FACTS_INTERVAL_S)
+            except queue.Empty:
+                self._ask_facts(driver)
+                continue
+            if kind == "run":
+                self._run(driver, *task)
+            else:
+                self._stop_driver()
+                if kind == "end":
+                    return
+
+    def _ask_facts(self, driver: Driver) -> None:
+        try:
+            facts = driver.health()
+        except Exception as error:
+            facts = {"health_error": _text(error)}
+        self._on_event(Facts(plain(facts) if isinstance(facts, dict) else {"health": str(facts)[:200]}))
+
+    def _run(self, driver: Driver, command: Command, epoch: int) -> None:
+        if self._shut.is_set():
+            self._on_event(NotStarted(command.command_id, "the instrument was stopped before this command began"))
+            return
+        if reason := self._may_start(epoch):
+            self._on_event(NotStarted(command.command_id, reason, retry=True))
+            return
+        try:
+            self._ledger.start(command, epoch)
+        except (InstrumentError, sqlite3.Error) as error:
+            self._on_event(NotStarted(command.command_id, f"the ledger cannot record the start: {error}"))
+            return
+        self._on_event(Started(command.command_id))
+        stops, begun = self._stops, time.monotonic()
+        self._running.set()
+        try:
+            if self._shut.is_set():
+                outcome: Any = Outcome("untouched", message="stopped before the driver was called")
+            else:
+                outcome = driver.run(job_of(command), self._progress(command.command_id))
+            report = report_of(command.command_id, outcome)
+        except BaseException as error:
+            log.exception("command %s: the driver failed", command.command_id)
+            elapsed = time.monotonic() - begun
+            report = Report(
+                command_id=command.command_id, status="fault", duration_s=elapsed, message=_text(error)
+            )
+        finally:
+            self._running.clear()
+        if self._stops != stops:
+            report = report.model_copy(update={"stopped": True}).with_frames(report.frames)
+        self._store(report)
+
+    def _store(self, report: Report) -> None:
+        reported = False
+        while True:
+            try:
+                self._ledger.finish(report)
+            except sqlite3.Error as error:
+                log.error("cannot store the report of %s (%s); trying again", report.command_id, error)
+                if not reported:  # the controller may still have room to keep it
+                    self._on_event(Ended(report, stored=False))
+                reported = True
+                time.sleep(RETRY_WRITE_S)
+                continue
+            self._on_event(Ended(report, stored=True))
+            return
+
+    def _look_back(self, driver: Driver, command: Command) -> None:
+        """A command that was started by a process that is gone: ask the driver's sensors once, and write it down."""
+        try:
+            outcome = driver.inspect(job_of(command))
+        except Exception as error:
+            log.exception("inspect failed")
+            self._ledger.witness(command.command_id, f"{NO_EVIDENCE}: inspect failed with {_text(error)}")
+            return
+        if outcome is None:
+            self._ledger.witness(command.command_id, NO_EVIDENCE)
+            return
+        try:
+            report = report_of(command.command_id, outcome)
+        except ProtocolError as error:
+            self._ledger.witness(command.command_id, f"{NO_EVIDENCE}: inspect answered nonsense ({error})")
+            return
+        self._ledger.finish(report.model_copy(update={"source": "inspection"}).with_frames(report.frames))
+
+    def _progress(self, command_id: str) -> Callable[[float, str], None]:
+        def progress(fraction: float, message: str = "") -> None:
+            now = time.monotonic()
+            if now - self._last_progress < PROGRESS_INTERVAL_S and fraction < 1:
+                return
+            self._last_progress = now
+            number = float(fraction)
+            number = min(max(number, 0.0), 1.0) if math.isfinite(number) else 0.0
+            self._on_event(Moved(command_id, number, str(message)[:1_000]))
+
+        return progress
+
+
+def job_of(command: Command) -> Job:
+    """Return the command as a driver sees it."""
+    return Job(command.command_id, command.capability, command.sample, dict(command.parameters), command.seed)
+
+
+def report_of(command_id: str, outcome: Any) -> Report:
+    """Return an outcome as a report. Raises ProtocolError where a driver returned what no report can say."""
+    if not isinstance(outcome, Outcome):
+        raise ProtocolError(f"the driver returned {type(outcome).__name__} instead of an Outcome; correct the driver")
+    if len(outcome.arrays) > MAX_ARRAYS:
+        raise ProtocolError(f"the driver returned {len(outcome.arrays)} arrays; at most {MAX_ARRAYS} are allowed")
+    headers, frames = [], []
+    for name, value in outcome.arrays.items():
+        header, frame = from_array(name, value)
+        headers.append(header)
+        frames.append(frame)
+    if sum(map(len, frames)) > MAX_REPORT_BYTES:
+        raise ProtocolError(f"the driver returned more than {MAX_REPORT_BYTES} bytes of arrays")
+    try:
+        report = Report(
+            command_id=command_id,
+            status=outcome.status,  # type: ignore[arg-type]
+            readings={str(name): float(value) for name, value in outcome.readings.items()},
+            arrays=tuple(headers),
+            duration_s=float(outcome.duration_s),
+            message=str(outcome.message)[:10_000],
+        )
+    except (ValidationError, TypeError, ValueError) as error:
+        raise ProtocolError(f"the driver returned a malformed Outcome: {str(error)[:500]}") from None
+    if len(report.model_dump_json()) > MAX_JSON_BYTES - 1_000:
+        raise ProtocolError("the driver returned too many readings for one report; return them as arrays")
+    return report.with_frames(frames)
+
+
+def plain(value: Any, depth: int = 4) -> Any:
+    """Return ``value`` as small finite JSON: a health report must never be the reason for silence."""
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, dict) and depth:
+        return {str(k)[:100]: plain(v, depth - 1) for k, v in list(value.items())[:100]}
+    if isinstance(value, list | tuple) and depth:
+        return [plain(x, depth - 1) for x in value[:100]]
+    with contextlib.suppress(Exception):  # numpy scalars and the like
+        item = getattr(value, "item", None)
+        return plain(item(), depth - 1) if depth and callable(item) else str(value)[:500]
+    return f"<{type(value).__name__}>"
+
+
+def _text(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"[:2_000]

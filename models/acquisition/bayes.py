@@ -1,0 +1,273 @@
+"""Bayesian optimisation over a pool: many objectives, outcome constraints, pending points."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+
+from models.acquisition.backend import load_botorch
+from models.acquisition.beliefs import Beliefs, Incumbents
+from models.acquisition.expected import log_expected_hypervolume_improvement
+from models.acquisition.hypervolume import improvement_cells
+from models.acquisition.initial import initial_design
+from models.acquisition.montecarlo import MonteCarlo
+from models.acquisition.problem import Problem, build_problem, data_hash, generator_seed
+from models.acquisition.surrogate import Kernel
+from models.candidate import Candidate
+from models.errors import DataError
+from models.observation import Choice, Constraint, Objective, Observation, Prediction
+from models.roles import Pool
+
+log = logging.getLogger(__name__)
+
+_CONTENDERS = 4096  # best of the pool by the closed form; looked at again after each pick of a batch
+_WORST = -1e300  # a score that JSON can carry where the closed form says -inf
+
+
+class BayesAcquisition:
+    """Chooses what is expected to improve the feasible Pareto front most.
+
+    First ``initial`` experiments that represent the pool; then, for every measured quantity, a Gaussian process
+    fitted from scratch, the whole pool scored by the closed form of expected (hypervolume) improvement times
+    probability of feasibility, and the best of it again by BoTorch's qLogNEI or qLogNEHVI, which know the noise and
+    the pending points. Computed objectives are exactly known and never modelled. As long as nothing feasible has been
+    measured, feasibility is looked for first.
+
+    Args:
+        objectives: at least one; maximized and minimized, measured and computed may be mixed.
+        constraints: on measured quantities, or on quantities that the pool computes: candidates that break one of
+            the latter are never chosen.
+        initial: number of experiments before the first model.
+        shortlist: number of candidates scored by Monte Carlo.
+        mc_samples: Monte Carlo samples of the posterior.
+        threads: torch threads while choosing; choices are reproducible for one machine and one number.
+        kernel: covariance of the Gaussian processes, ``matern52`` or ``rbf``, one lengthscale a feature.
+
+    Raises:
+        DataError: no objective, or one name twice.
+    """
+
+    citation = "Daulton et al., NeurIPS 2021, arXiv:2105.08195; Ament et al., NeurIPS 2023, arXiv:2310.20708"
+
+    def __init__(
+        self,
+        objectives: Sequence[Objective],
+        constraints: Sequence[Constraint] = (),
+        *,
+        initial: int = 8,
+        shortlist: int = 256,
+        mc_samples: int = 128,
+        threads: int = 1,
+        kernel: Kernel = "matern52",
+    ) -> None:
+        names = [o.name for o in objectives]
+        if not names or len(set(names)) < len(names):
+            raise DataError(f"objectives: give at least one, each name once; got {names}")
+        self.objectives = tuple(objectives)
+        self.constraints = tuple(constraints)
+        self.initial = initial
+        self.shortlist = max(2, shortlist)
+        self.mc_samples = max(8, mc_samples)
+        self.threads = threads
+        self.kernel: Kernel = kernel
+
+    def choose(
+        self, pool: Pool, observations: Sequence[Observation], pending: Sequence[Candidate], q: int, *, seed: int
+    ) -> list[Choice]:
+        """Return ``q`` different candidates, none observed or pending, most wanted first.
+
+        Fewer only where no other candidate is left that satisfies the constraints on computed quantities.
+        Odd data never end a campaign: what was done instead is said in ``Choice.note``.
+
+        Raises:
+            UnknownNameError: the pool cannot compute a ``computed`` objective.
+        """
+        if q <= 0 or not len(pool):
+            return []
+        seed = generator_seed(seed)
+        with _reproducible(self.threads, seed):
+            problem = build_problem(pool, observations, pending, self.objectives, self.constraints)
+            batch = _Batch(pool, problem, {o.candidate.id for o in observations} | {c.id for c in pending}, q)
+            early = max(0, self.initial - len(observations) - len(pending))
+            self._explore(batch, min(q, early) if observations else q, seed)
+            try:
+                self._exploit(batch, seed)
+            except Exception as error:  # whatever the data did to the models, the lab must not stand still
+                log.exception("choosing by model failed, choosing for coverage instead")
+                reason = f"models failed ({type(error).__name__}: {str(error)[:120]}), chosen for coverage"
+                self._explore(batch, q, seed, note=reason)
+            choices = batch.choices(data_hash(pool, observations, pending))
+        if not choices:
+            log.warning("no candidate is left that is new and satisfies the constraints on computed quantities")
+        return choices
+
+    def _explore(self, batch: _Batch, count: int, seed: int, note: str = "") -> None:
+        """Fill the batch up to ``count`` with candidates that represent the pool."""
+        while len(batch.picks) < count and batch.eligible.size:
+            problem = batch.problem
+            taken = np.concatenate([problem.observed_X, problem.pending_X])
+            rows = initial_design(problem.pool_X, batch.eligible, taken, 1, seed=seed)
+            known = {name: Prediction(mean=float(e.pool[rows[0]]), std=0.0) for name, e in problem.exact.items()}
+            batch.add(np.array(rows), np.zeros(1), method="initial-design", note=note, predicted=known)
+
+    def _exploit(self, batch: _Batch, seed: int) -> None:
+        """Fill the batch by the models."""
+        if batch.full or not batch.eligible.size:
+            return
+        beliefs = Beliefs.fit(batch.problem, self.objectives, kernel=self.kernel, seed=seed)
+        contenders = batch.eligible
+        while not batch.full and batch.eligible.size:
+            incumbents = Incumbents.of(batch.problem, beliefs)
+            free = contenders[np.isin(contenders, batch.eligible)]
+            contenders = free if free.size else batch.eligible
+            scores = _closed_form(batch.problem, beliefs, incumbents, contenders)
+            order = _descending(scores)[:_CONTENDERS]
+            contenders = contenders[order]
+            ranked, scores, method, note = contenders, scores[order], "", beliefs.note
+            if incumbents.found and self._sampled(beliefs):
+                try:
+                    ranked, scores = self._monte_carlo(batch.problem, beliefs, incumbents, contenders, seed)
+                    method = "qLogNEI" if len(self.objectives) == 1 else "qLogNEHVI"
+                except (RuntimeError, ValueError, ArithmeticError) as error:  # what torch raises on odd matrices
+                    log.warning("Monte Carlo acquisition failed: %s", error)
+                    note = f"Monte Carlo failed ({type(error).__name__}: {str(error)[:80]}), used the closed form"
+            closed_form = "logEI" if len(self.objectives) == 1 else "logEHVI"
+            method = method or (closed_form if incumbents.found else "feasibility-search")
+            row = batch.add(ranked, scores, method=method, note=note)
+            if row is not None:
+                batch.explain(beliefs, row)
+
+    def _sampled(self, beliefs: Beliefs) -> bool:
+        """Whether Monte Carlo has something to add: models that are sampled, and few enough objectives to be quick."""
+        modelled = any(o.name in beliefs.surrogates for o in self.objectives)
+        return modelled and beliefs.gaussian and len(self.objectives) <= 3
+
+    def _monte_carlo(
+        self, problem: Problem, beliefs: Beliefs, incumbents: Incumbents, contenders: np.ndarray, seed: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The short list, best first, and its scores."""
+        dear = len(self.objectives) > 2  # one box decomposition a sample, and many boxes: a quarter of the effort
+        listed = contenders[: self.shortlist // 2 if dear else self.shortlist]
+
+        def points(X: np.ndarray, exact: dict[str, np.ndarray]) -> torch.Tensor:
+            known = [beliefs.oriented(o, exact[o.name]) for o in self.objectives if o.name in exact]
+            return torch.from_numpy(np.column_stack([X, *known]))
+
+        baseline = incumbents.rows
+        monte_carlo = MonteCarlo(
+            beliefs,
+            baseline=points(problem.observed_X[baseline], {n: e.observed[baseline] for n, e in problem.exact.items()}),
+            reference=torch.from_numpy(incumbents.reference),
+            samples=self.mc_samples // 4 if dear else self.mc_samples,
+            seed=seed,
+        )
+        scores = monte_carlo.scores(
+            points(problem.pool_X[listed], {n: e.pool[listed] for n, e in problem.exact.items()}),
+            points(problem.pending_X, {n: e.pending for n, e in problem.exact.items()}),
+        ).numpy()
+        order = _descending(scores)
+        return listed[order], scores[order]
+
+
+def _closed_form(problem: Problem, beliefs: Beliefs, incumbents: Incumbents, rows: np.ndarray) -> np.ndarray:
+    """Log expected feasible (hypervolume) improvement of pool rows, as if the pending points came out as predicted."""
+    believed = beliefs.believe(torch.from_numpy(problem.pending_X))
+    exact = {name: e.pool[rows] for name, e in problem.exact.items()}
+    seen = believed.appraise(torch.from_numpy(problem.pool_X[rows]), exact)
+    front = incumbents.front if incumbents.found else incumbents.front[:0]
+    lower, upper = improvement_cells(front, incumbents.reference)
+    score = log_expected_hypervolume_improvement(seen.mean, seen.std, lower, upper) + seen.log_feasibility
+    if not incumbents.found:
+        score = score + seen.log_spread  # nothing feasible is known: prefer what teaches most about the constraints
+    return score.numpy()
+
+
+def _descending(scores: np.ndarray) -> np.ndarray:
+    """Indices of falling scores, nan last, ties in order of the rows: the same on every run."""
+    return np.argsort(-np.nan_to_num(scores, nan=-np.inf, neginf=-np.inf), kind="stable")
+
+
+class _Batch:
+    """The choices of one call as they are made, each the first in its ranking whose candidate is still free."""
+
+    def __init__(self, pool: Pool, problem: Problem, taken: set[str], q: int) -> None:
+        self.problem = problem
+        self.picks: list[dict[str, Any]] = []
+        self._pool, self._taken, self._q = pool, taken, q
+        self._rankings: list[tuple[np.ndarray, np.ndarray]] = []
+
+    @property
+    def full(self) -> bool:
+        return len(self.picks) >= self._q
+
+    @property
+    def eligible(self) -> np.ndarray:
+        return np.flatnonzero(self.problem.eligible)
+
+    def add(self, rows: np.ndarray, scores: np.ndarray, **said: Any) -> int | None:
+        """Choose the first of ``rows`` that is free; None where none is."""
+        for rank, row in enumerate(rows):
+            candidate = self._pool[int(row)]
+            if candidate.id in self._taken:  # listed twice, or not recognised by its features
+                self.problem = self.problem.without(int(row))
+                continue
+            self._taken.add(candidate.id)
+            self.problem = self.problem.with_pending(int(row))
+            self.picks.append({"candidate": candidate, "value": _finite(scores[rank]), **said})
+            self._rankings.append((rows[rank + 1 :], scores[rank + 1 :]))
+            return int(row)
+        return None
+
+    def explain(self, beliefs: Beliefs, row: int) -> None:
+        """Add to the last pick what the models believed about it."""
+        x = torch.from_numpy(self.problem.pool_X[row])
+        exact = {name: float(e.pool[row]) for name, e in self.problem.exact.items()}
+        log_feasibility = beliefs.appraise(x[None], {n: np.array([v]) for n, v in exact.items()}).log_feasibility
+        self.picks[-1].update(
+            predicted=beliefs.predictions(x, exact),
+            feasibility=float(log_feasibility.exp().clamp(0.0, 1.0)),
+            model_hash=beliefs.model_hash,
+        )
+
+    def choices(self, seen: str) -> list[Choice]:
+        """The batch, each pick with the best candidate that was left."""
+        return [
+            Choice(data_hash=seen, runner_up=self._runner_up(*ranking), **pick)
+            for pick, ranking in zip(self.picks, self._rankings, strict=True)
+        ]
+
+    def _runner_up(self, rows: np.ndarray, scores: np.ndarray) -> tuple[str, float] | None:
+        for row, score in zip(rows, scores, strict=True):
+            name = self._pool[int(row)].id
+            if name not in self._taken:
+                return name, _finite(score)
+        return None
+
+
+def _finite(score: float) -> float:
+    return float(np.nan_to_num(score, nan=_WORST, posinf=-_WORST, neginf=_WORST))
+
+
+@contextmanager
+def _reproducible(threads: int, seed: int) -> Iterator[None]:
+    """Fixed torch threads and random state, put back afterwards; BoTorch's advice to people is kept from the logs."""
+    load_botorch()
+    from botorch.exceptions.warnings import BotorchWarning
+    from linear_operator.utils.warnings import NumericalWarning
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+            warnings.simplefilter("ignore", category=BotorchWarning)
+            warnings.simplefilter("ignore", category=NumericalWarning)
+            torch.manual_seed(seed)
+            yield
+    finally:
+        torch.set_num_threads(before)

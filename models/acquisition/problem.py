@@ -1,0 +1,257 @@
+"""What a choice is made from, as arrays: the pool, what was observed, what is pending."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import numpy as np
+
+from models.candidate import Candidate, digest
+from models.errors import UnknownNameError
+from models.observation import Constraint, Objective, Observation
+from models.roles import Pool
+
+Number = TypeVar("Number", float, np.ndarray)
+
+SYNTHESIS = "synthesis_success"
+"""Quantity learned (1 made, 0 not) where failed syntheses report no constraint value that says why."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Affine map between a quantity's unit and a dimensionless one of about unit spread."""
+
+    shift: float = 0.0
+    factor: float = 1.0
+
+    @classmethod
+    def of(cls, values: np.ndarray) -> Scale:
+        """Mean and standard deviation of the finite ones; of equal values their magnitude."""
+        values = values[np.isfinite(values)]
+        largest = float(np.abs(values).max()) if len(values) else 0.0
+        if largest < 1e-300:
+            return cls()
+        relative = values / largest  # keeps the square of 1e300 finite
+        spread = float(relative.std())
+        return cls(float(relative.mean()) * largest, (spread if spread > 1e-9 else 1.0) * largest)
+
+    def to_unitless(self, value: Number) -> Number:
+        """From the quantity's unit."""
+        return (value - self.shift) / self.factor
+
+    def mean_std(self, mean: float, std: float) -> tuple[float, float]:
+        """A Gaussian back in the quantity's unit, finite."""
+        limit = 1e307
+        back = min(max(self.shift + mean * self.factor, -limit), limit)
+        return back, min(std * self.factor, limit)
+
+
+@dataclass(frozen=True)
+class Exact:
+    """A quantity known without an experiment, for the rows of pool, observed and pending points."""
+
+    pool: np.ndarray
+    observed: np.ndarray
+    pending: np.ndarray
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Everything that the models see. Features lie in the unit cube; values keep their units.
+
+    Attributes:
+        pool_X, observed_X, pending_X: (n, d) features.
+        eligible: (n,) rows that may be chosen: not taken, and inside the constraints on exactly known quantities.
+        values: modelled quantity -> (observed,) measured values, nan where unknown.
+        exact: quantity -> known values.
+        constraints: those on modelled quantities.
+        exact_constraints: those on exactly known quantities; ``eligible`` satisfies them.
+    """
+
+    pool_X: np.ndarray
+    observed_X: np.ndarray
+    pending_X: np.ndarray
+    eligible: np.ndarray
+    values: dict[str, np.ndarray]
+    exact: dict[str, Exact]
+    constraints: tuple[Constraint, ...]
+    exact_constraints: tuple[Constraint, ...]
+
+    def without(self, row: int) -> Problem:
+        """The problem with one row of the pool out of reach."""
+        return replace(self, eligible=np.where(np.arange(len(self.eligible)) == row, False, self.eligible))
+
+    def with_pending(self, row: int) -> Problem:
+        """The problem once a row of the pool is pending too."""
+        return replace(
+            self.without(row),
+            pending_X=np.concatenate([self.pending_X, self.pool_X[[row]]]),
+            exact={n: replace(e, pending=np.append(e.pending, e.pool[row])) for n, e in self.exact.items()},
+        )
+
+
+def build_problem(
+    pool: Pool,
+    observations: Sequence[Observation],
+    pending: Sequence[Candidate],
+    objectives: Sequence[Objective],
+    constraints: Sequence[Constraint],
+) -> Problem:
+    """Turn a pool and the history into arrays.
+
+    Raises:
+        UnknownNameError: a ``computed`` objective that the pool cannot compute.
+    """
+    observed = [o.candidate for o in observations]
+    raw = np.asarray(pool.features, dtype=float)
+    squash = FeatureScaling(raw)
+    pool_X = squash(raw)
+    observed_X = squash(_featurize(pool, observed, raw.shape[1]))
+    pending_X = squash(_featurize(pool, pending, raw.shape[1]))
+    rows = matching_rows(pool, pool_X, [*observed, *pending], np.concatenate([observed_X, pending_X]))
+    eligible = np.ones(len(pool), dtype=bool)
+    eligible[rows[rows >= 0]] = False
+
+    exact: dict[str, Exact] = {}
+    for name, needed in [(o.name, True) for o in objectives if o.source == "computed"] + [
+        (c.name, False) for c in constraints
+    ]:
+        if name not in exact and not (not needed and any(o.name == name for o in objectives)):
+            known = _computed(pool, name, needed)
+            if known is not None:
+                exact[name] = _exact(name, known, rows, pool_X, observations, observed_X, pending_X)
+    eligible &= np.all([np.isfinite(e.pool) for e in exact.values()] + [np.ones(len(pool), dtype=bool)], axis=0)
+    exact_constraints = tuple(c for c in constraints if c.name in exact)
+    for c in exact_constraints:
+        eligible &= _inside(exact[c.name].pool, c)
+    modelled = [c for c in constraints if c.name not in exact]
+    names = [o.name for o in objectives if o.source != "computed"] + [c.name for c in modelled]
+    values = {name: _values(name, observations) for name in dict.fromkeys(names)}
+    failed = [o.outcome == "failed_synthesis" and not any(c.name in o.values for c in modelled) for o in observations]
+    if any(failed):  # nothing else tells the models why these are no good
+        made = {"measured": 1.0, "failed_synthesis": 0.0}
+        values[SYNTHESIS] = np.array([made.get(o.outcome, math.nan) for o in observations])
+        modelled.append(Constraint(name=SYNTHESIS, at_least=0.5))
+    return Problem(pool_X, observed_X, pending_X, eligible, values, exact, tuple(modelled), exact_constraints)
+
+
+class FeatureScaling:
+    """Maps features to the unit cube of the pool; constant columns are dropped, outliers drawn in but kept apart."""
+
+    def __init__(self, pool: np.ndarray) -> None:
+        pool = np.nan_to_num(pool)
+        if not len(pool):
+            pool = np.zeros((1, pool.shape[1]))
+        largest = np.abs(pool).max(axis=0)
+        largest[largest == 0] = 1.0  # dividing by it keeps the square of 1e300 finite
+        mean, std = (pool / largest).mean(axis=0), (pool / largest).std(axis=0)
+        self._kept = np.flatnonzero(std > 1e-9)
+        self._factor = (largest * np.maximum(std, 1e-9))[self._kept]
+        self._shift = (mean / np.maximum(std, 1e-9))[self._kept]
+        z = self._drawn_in(pool)
+        self._low, self._range = z.min(axis=0), np.ptp(z, axis=0)
+
+    def __call__(self, features: np.ndarray) -> np.ndarray:
+        """(n, d) raw features -> (n, kept) in the unit cube; points beyond the pool may lie outside, not far."""
+        return np.clip((self._drawn_in(np.nan_to_num(features)) - self._low) / self._range, -1.0, 2.0)
+
+    def _drawn_in(self, features: np.ndarray) -> np.ndarray:
+        z = features[:, self._kept] / self._factor - self._shift
+        # Beyond four standard deviations distances grow logarithmically: an outlier must not squeeze all others.
+        far = np.abs(z) > 4
+        z[far] = np.sign(z[far]) * (4 + np.log1p(np.abs(z[far]) - 4))
+        return z
+
+
+def matching_rows(pool: Pool, pool_X: np.ndarray, candidates: Sequence[Candidate], X: np.ndarray) -> np.ndarray:
+    """Pool row of each candidate, -1 where it is not in the pool.
+
+    Looks rows up by their features and confirms them by id, since making every candidate of the pool is dear.
+    """
+    found = np.full(len(candidates), -1)
+    if not len(candidates) or not len(pool_X):
+        return found
+    direction = np.cos(1.0 + 2.3 * np.arange(pool_X.shape[1]))  # any fixed one: projects a row to a sortable number
+    key = pool_X @ direction
+    order = np.argsort(key, kind="stable")
+    ranked = key[order]
+    for i, candidate in enumerate(candidates):
+        low, high = np.searchsorted(ranked, X[i] @ direction + np.array([-1e-7, 1e-7]))
+        near = np.sort(order[low:high])
+        near = near[np.abs(pool_X[near] - X[i]).max(axis=1, initial=0.0) < 1e-7]
+        # A pool of identical features would cost all its candidates; what is missed here is refused by id at the end.
+        for row in near[:256]:
+            if pool[int(row)].id == candidate.id:
+                found[i] = row
+                break
+    return found
+
+
+def data_hash(pool: Pool, observations: Sequence[Observation], pending: Sequence[Candidate]) -> str:
+    """Digest of all that a choice saw."""
+    features = np.ascontiguousarray(pool.features, dtype=float)
+    seen = {
+        "pool": hashlib.sha256(features.tobytes()).hexdigest(),
+        "shape": list(features.shape),
+        "observations": [o.model_dump(mode="json") for o in observations],
+        "pending": [c.model_dump(mode="json") for c in pending],
+    }
+    return digest(seen)
+
+
+def generator_seed(seed: int) -> int:
+    """Any integer as a non-negative seed below 2**63."""
+    return seed % 2**63
+
+
+def _featurize(pool: Pool, candidates: Sequence[Candidate], d: int) -> np.ndarray:
+    if not candidates:
+        return np.empty((0, d))
+    return np.asarray(pool.featurize(candidates), dtype=float).reshape(len(candidates), d)
+
+
+def _computed(pool: Pool, name: str, needed: bool) -> np.ndarray | None:
+    try:
+        return np.asarray(pool.computed(name), dtype=float)
+    except UnknownNameError:
+        if needed:
+            raise
+        return None  # a constraint on something that must be measured
+
+
+def _exact(
+    name: str,
+    known: np.ndarray,
+    rows: np.ndarray,
+    pool_X: np.ndarray,
+    observations: Sequence[Observation],
+    observed_X: np.ndarray,
+    pending_X: np.ndarray,
+) -> Exact:
+    points = np.concatenate([observed_X, pending_X])
+    values = np.full(len(rows), math.nan)
+    for i, row in enumerate(rows):
+        said = observations[i].values.get(name, math.nan) if i < len(observations) else math.nan
+        if math.isfinite(said):
+            values[i] = said
+        elif row >= 0:
+            values[i] = known[row]
+        elif len(pool_X):  # no longer in the pool: its nearest neighbour's value
+            values[i] = known[int(((pool_X - points[i]) ** 2).sum(axis=1).argmin())]
+    return Exact(known, values[: len(observations)], values[len(observations) :])
+
+
+def _values(name: str, observations: Sequence[Observation]) -> np.ndarray:
+    known = [o.values.get(name, math.nan) if o.outcome != "failed_measurement" else math.nan for o in observations]
+    array = np.array(known, dtype=float)
+    return np.where(np.isfinite(array), array, math.nan)
+
+
+def _inside(values: np.ndarray, constraint: Constraint) -> np.ndarray:
+    low = -math.inf if constraint.at_least is None else constraint.at_least
+    high = math.inf if constraint.at_most is None else constraint.at_most
+    return (values >= low) & (values <= high)

@@ -1,0 +1,231 @@
+"""One belief a quantity: a Gaussian process, and what stands in where there is none."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.acquisition.backend import load_botorch
+
+if TYPE_CHECKING:
+    from botorch.models import SingleTaskGP
+
+Kernel = Literal["rbf", "matern52"]
+log = logging.getLogger(__name__)
+
+_BLOCK = 8192  # candidates predicted at a time
+_FIT_ITERATIONS = 60
+
+
+class Surrogate(Protocol):
+    """A belief about one standardised quantity as a function of features in the unit cube."""
+
+    @property
+    def hyperparameters(self) -> Mapping[str, Any]:
+        """What identifies the fitted model, JSON-like."""
+        ...
+
+    @property
+    def noise_std(self) -> float:
+        """Standard deviation of one measurement about the true value."""
+        ...
+
+    def predict(self, X: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the true value, (n,) each, for (n, d) features."""
+        ...
+
+    def believe(self, X: Tensor) -> Surrogate:
+        """The same belief had the (k, d) points been measured just as predicted (Ginsbourger's Kriging believer)."""
+        ...
+
+
+@dataclass(frozen=True)
+class GaussianProcess:
+    """Exact Gaussian process regression with fixed hyper-parameters.
+
+    Unit outputscale, one lengthscale a feature. ``fit_gaussian_process`` finds the hyper-parameters with BoTorch;
+    the algebra here gives the same posterior over tens of thousands of candidates within tenths of a second.
+    """
+
+    X: Tensor
+    y: Tensor
+    mean: float
+    noise: float
+    lengthscale: Tensor
+    kernel: Kernel
+    root: Tensor
+    weights: Tensor
+
+    @classmethod
+    def conditioned(
+        cls, X: Tensor, y: Tensor, *, mean: float, noise: float, lengthscale: Tensor, kernel: Kernel
+    ) -> GaussianProcess:
+        """Condition on (n, d) features and (n,) values."""
+        covariance = _covariance(X, X, lengthscale, kernel)
+        covariance.diagonal().add_(noise)
+        root = torch.linalg.cholesky(covariance)
+        weights = torch.cholesky_solve((y - mean)[:, None], root)[:, 0]
+        return cls(X, y, mean, noise, lengthscale, kernel, root, weights)
+
+    @property
+    def noise_std(self) -> float:
+        """Standard deviation of one measurement about the true value."""
+        return math.sqrt(self.noise)
+
+    @property
+    def hyperparameters(self) -> Mapping[str, Any]:
+        """Kernel, mean, noise variance and lengthscales, to 6 digits."""
+        scales = [float(f"{v:.6g}") for v in self.lengthscale.tolist()]
+        fitted = {"mean": float(f"{self.mean:.6g}"), "noise": float(f"{self.noise:.6g}"), "lengthscale": scales}
+        return {"model": "gaussian-process", "kernel": self.kernel, "rows": len(self.X), **fitted}
+
+    def predict(self, X: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the true value, (n,) each."""
+        means, stds = [], []
+        for block in X.split(_BLOCK):
+            cross = _covariance(self.X, block, self.lengthscale, self.kernel)
+            means.append(self.mean + self.weights @ cross)
+            half = torch.linalg.solve_triangular(self.root, cross, upper=False)
+            stds.append((1.0 - half.square().sum(0)).clamp_min(1e-10).sqrt())
+        return torch.cat(means), torch.cat(stds)
+
+    def believe(self, X: Tensor) -> GaussianProcess:
+        """Condition on the posterior mean at ``X`` as if it had been measured."""
+        if not len(X):
+            return self
+        expected, _ = self.predict(X)
+        return GaussianProcess.conditioned(
+            torch.cat([self.X, X]),
+            torch.cat([self.y, expected]),
+            mean=self.mean,
+            noise=self.noise,
+            lengthscale=self.lengthscale,
+            kernel=self.kernel,
+        )
+
+    def to_botorch(self, columns: int) -> SingleTaskGP:
+        """The same model for BoTorch's acquisition functions, reading the first features of ``columns`` columns."""
+        load_botorch()
+        from botorch.models.transforms.input import FilterFeatures
+
+        d = self.X.shape[1]
+        extra = torch.zeros(len(self.X), columns - d, dtype=self.X.dtype)
+        model = _single_task_gp(torch.cat([self.X, extra], 1), self.y, self.kernel, FilterFeatures(torch.arange(d)))
+        fitted = {"covar_module.lengthscale": self.lengthscale, "likelihood.noise": self.noise}
+        model.initialize(**fitted, **{"mean_module.constant": self.mean})
+        return model.eval()
+
+
+@dataclass(frozen=True)
+class Forest:
+    """A random forest; the spread of its trees is the standard deviation. Stands in where no Gaussian process fits."""
+
+    trees: Any
+    rows: int
+    noise_std: float
+
+    @property
+    def hyperparameters(self) -> Mapping[str, Any]:
+        """Size of the forest and of its data."""
+        return {"model": "random-forest", "trees": len(self.trees), "rows": self.rows}
+
+    def predict(self, X: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation over the trees, (n,) each."""
+        votes = torch.stack([torch.from_numpy(tree.predict(X.numpy())) for tree in self.trees])
+        return votes.mean(0), votes.std(0).clamp_min(0.05)
+
+    def believe(self, X: Tensor) -> Forest:
+        """A forest does not learn from its own opinion."""
+        return self
+
+
+@dataclass(frozen=True)
+class Ignorance:
+    """Mean 0 and standard deviation 1 everywhere: nothing has been measured."""
+
+    noise_std: float = 0.0
+
+    @property
+    def hyperparameters(self) -> Mapping[str, Any]:
+        """There are none."""
+        return {"model": "ignorance"}
+
+    def predict(self, X: Tensor) -> tuple[Tensor, Tensor]:
+        """Zeros and ones."""
+        return X.new_zeros(len(X)), X.new_ones(len(X))
+
+    def believe(self, X: Tensor) -> Ignorance:
+        """Nothing to condition."""
+        return self
+
+
+def fit_surrogate(X: Tensor, y: Tensor, *, kernel: Kernel, seed: int) -> tuple[Surrogate, str]:
+    """Fit the best surrogate that the data allow, and say in words where it is not the Gaussian process."""
+    if not len(y):
+        return Ignorance(), "no value measured yet"
+    try:
+        return fit_gaussian_process(X, y, kernel=kernel), ""
+    except (RuntimeError, ValueError, ArithmeticError) as error:  # torch's and scipy's numerical failures
+        reason = f"GP fit failed ({type(error).__name__}: {str(error)[:80]}), used a random forest"
+        log.warning(reason)
+        return _fit_forest(X, y, seed), reason
+
+
+def fit_gaussian_process(X: Tensor, y: Tensor, *, kernel: Kernel = "rbf") -> GaussianProcess:
+    """Maximum a posteriori hyper-parameters of a BoTorch ``SingleTaskGP``, from the priors' modes, deterministic.
+
+    Dimension-scaled log-normal lengthscale priors: Hvarfner, Hellsten & Nardi, ICML 2024, arXiv:2402.02229.
+
+    Args:
+        X: (n, d) features in the unit cube.
+        y: (n,) values, standardised.
+        kernel: ``rbf`` or ``matern52``.
+    """
+    load_botorch()
+    from botorch.optim.fit import fit_gpytorch_mll_scipy
+    from gpytorch.mlls import ExactMarginalLogLikelihood
+
+    model: Any = _single_task_gp(X, y, kernel, None)
+    if len(y) >= 3 and float(y.max() - y.min()) > 0:  # else the data say nothing about hyper-parameters
+        mll = ExactMarginalLogLikelihood(model.likelihood, model)
+        fit_gpytorch_mll_scipy(mll, options={"maxiter": _FIT_ITERATIONS})
+    lengthscale = model.covar_module.lengthscale.detach().reshape(-1)
+    noise, mean = float(model.likelihood.noise.detach()), float(model.mean_module.constant.detach())
+    if not (bool(torch.isfinite(lengthscale).all()) and math.isfinite(noise) and math.isfinite(mean)):
+        raise ArithmeticError("hyper-parameters are not finite")
+    return GaussianProcess.conditioned(X, y, mean=mean, noise=noise, lengthscale=lengthscale, kernel=kernel)
+
+
+def _single_task_gp(X: Tensor, y: Tensor, kernel: Kernel, transform: Any) -> SingleTaskGP:
+    from botorch.models import SingleTaskGP
+    from botorch.models.utils.gpytorch_modules import get_covar_module_with_dim_scaled_prior
+
+    d = X.shape[1] if transform is None else len(transform.feature_indices)
+    module = get_covar_module_with_dim_scaled_prior(ard_num_dims=d, use_rbf_kernel=kernel == "rbf")
+    return SingleTaskGP(X, y[:, None], covar_module=module, outcome_transform=None, input_transform=transform)
+
+
+def _fit_forest(X: Tensor, y: Tensor, seed: int) -> Forest:
+    from sklearn.ensemble import RandomForestRegressor
+
+    values = np.nan_to_num(y.numpy(), posinf=1e6, neginf=-1e6)
+    forest = RandomForestRegressor(100, min_samples_leaf=2, random_state=seed % 2**32, n_jobs=1)
+    forest.fit(np.nan_to_num(X.numpy()), values)
+    noise = float(np.std(values - forest.predict(np.nan_to_num(X.numpy()))))
+    return Forest(tuple(forest.estimators_), len(values), noise)
+
+
+def _covariance(A: Tensor, B: Tensor, lengthscale: Tensor, kernel: Kernel) -> Tensor:
+    a, b = A / lengthscale, B / lengthscale
+    squared = (a.square().sum(1)[:, None] + b.square().sum(1)[None] - 2 * a @ b.T).clamp_min_(0.0)
+    if kernel == "rbf":
+        return squared.mul_(-0.5).exp_()
+    distance = squared.mul_(5.0).sqrt_()
+    return (1 + distance + distance.square() / 3) * torch.exp(-distance)

@@ -1,0 +1,1 @@
+"""Predictors: learned beliefs about candidates that nobody has made yet."""

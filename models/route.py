@@ -1,0 +1,43 @@
+"""Chemistry's plan: a Route of operations. The planner actor compiles it into a Recipe for a given lab."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Operation(BaseModel):
+    """One operation of a route.
+
+    Attributes:
+        capability: what an instrument must be able to do (``arc_melt``, ``diffract``, ``magnetometry``, ``measure``).
+        parameters: JSON-like arguments with the unit in the key (``anneal_temperature_C``).
+        quantities: names of the readings that this operation is expected to report.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    capability: str
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    quantities: tuple[str, ...] = ()
+
+
+class Route(BaseModel):
+    """How to make and measure one candidate.
+
+    Attributes:
+        candidate: id of the candidate.
+        precursors_g: what is weighed, formula -> grams; empty where nothing is weighed.
+        operations: in order.
+        reason: why this route, in words and numbers that a chemist can argue with.
+        score: higher is better; routes come best first.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    candidate: str
+    precursors_g: dict[str, float] = Field(default_factory=dict)
+    operations: tuple[Operation, ...]
+    reason: str
+    score: float = 0.0

@@ -1,0 +1,56 @@
+"""Design spaces: what may be made, as a spec in YAML and as a Generator with features.
+
+Features of a prototype space (d = 34 for the two full Heuslers): order-free statistics of the composition
+(``models.features``), elemental properties site by site (equivalent sites as mean and difference), and averages over
+touching neighbours, which tell apart two prototypes of one composition.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from models.spaces.base import EnumerableSpace, Space, shuffled
+from models.spaces.spec import ParameterSpec, PrototypeSpec, SpaceSpec, TableSpec, parse_space
+
+__all__ = [
+    "EnumerableSpace",
+    "ParameterSpec",
+    "PrototypeSpec",
+    "Space",
+    "SpaceSpec",
+    "TableSpec",
+    "build_space",
+    "parse_space",
+    "shuffled",
+]
+
+
+def build_space(
+    spec: PrototypeSpec | TableSpec | ParameterSpec | dict,
+    base_dir: str | os.PathLike[str] = ".",
+    outcomes: tuple[str, ...] = (),
+) -> Space:
+    """Make the space that a spec describes.
+
+    Args:
+        spec: a spec, or the plain data under ``space:`` in a campaign file.
+        base_dir: folder of the campaign file; relative file names start there.
+        outcomes: names of the campaign's objectives and constraints (a table keeps those columns out of the inputs).
+
+    Raises:
+        pydantic.ValidationError, SpaceError, DataError, UnknownNameError: with the place and the fix.
+    """
+    parsed = parse_space(spec) if isinstance(spec, dict) else spec
+    folder = Path(base_dir)
+    if isinstance(parsed, PrototypeSpec):
+        from models.spaces.prototype import PrototypeSpace
+
+        return PrototypeSpace(parsed, folder)
+    if isinstance(parsed, TableSpec):
+        from models.spaces.table import TableSpace
+
+        return TableSpace(parsed, folder, outcomes)
+    from models.spaces.parameter import ParameterSpace
+
+    return ParameterSpace(parsed)

@@ -1,0 +1,1 @@
+"""Planners: from a candidate to chemistry that a lab can do."""

@@ -1,0 +1,36 @@
+import importlib.metadata
+
+import pytest
+
+from instruments import registry
+from instruments.drivers.table import TableDriver
+from instruments.errors import LabError
+from instruments.registry import BUILT_IN, resolve_driver
+
+
+@pytest.mark.parametrize("name", sorted(BUILT_IN))
+def test_every_built_in_name_gives_a_class_with_the_verbs_of_a_driver(name):
+    driver = resolve_driver(name)
+    assert all(callable(getattr(driver, verb)) for verb in ("capabilities", "run", "stop", "health", "inspect"))
+
+
+def test_an_explicit_path_gives_the_class():
+    assert resolve_driver("instruments.drivers.table:TableDriver") is TableDriver
+
+
+def test_an_entry_point_gives_a_plug_in(monkeypatch):
+    entry = importlib.metadata.EntryPoint("mine", "instruments.drivers.table:TableDriver", registry.GROUP)
+    monkeypatch.setattr(registry, "entry_points", lambda group: [entry])
+    assert resolve_driver("mine") is TableDriver
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("tabel", "choose one of: function, simulated.arc_furnace"), ("nowhere.at_all:X", "cannot be loaded"),
+        ("instruments.registry:Nothing", "Nothing"), ("instruments.registry:GROUP", "not a class"),
+    ],
+)
+def test_a_wrong_name_says_what_there_is(name, says):
+    with pytest.raises(LabError, match=says):
+        resolve_driver(name)
