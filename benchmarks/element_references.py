@@ -124,7 +124,7 @@ def reference(symbol: str, name: str, group: str, start: Any) -> dict[str, Any]:
     if name[:2] not in RIGID:
         with contextlib.redirect_stdout(io.StringIO()):  # it prints the device
             optimizer = StructOptimizer(model=potential(), use_device="cpu")
-        relaxed = optimizer.relax(structure, fmax=1e-3, steps=600, verbose=False)["final_structure"]
+        relaxed: Any = optimizer.relax(structure, fmax=1e-3, steps=600, verbose=False)["final_structure"]
         kept = SpacegroupAnalyzer(relaxed, symprec=0.05)
         if kept.get_space_group_number() == SpaceGroup(group).int_number:
             structure = relaxed

@@ -177,8 +177,7 @@ def expand_path(text: str, base_dir: Path) -> Path:
 
 
 def _explain(problem: Any, tree: yaml.Node | None, where: str) -> str:
-    location = [part for part in problem["loc"] if not _is_union_tag(part)]
-    line, depth = _line_of(location, tree)
+    location, line, depth = _locate(problem["loc"], tree)
     key = ".".join(map(str, location)) or "campaign"
     kind, message = problem["type"], problem["msg"]
     if kind == "extra_forbidden":
@@ -191,19 +190,6 @@ def _explain(problem: Any, tree: yaml.Node | None, where: str) -> str:
     given = problem.get("input")
     shown = f" (given: {given!r})" if isinstance(given, str | int | float | bool) or given is None else ""
     return f"{where}:{line}: {key}: {message.removeprefix('Value error, ')}{shown}."
-
-
-def _is_union_tag(part: Any) -> bool:
-    return part in ("prototype", "table", "parameters") and part in _space_kinds()
-
-
-def _space_kinds() -> set[str]:
-    return {kind for spec in _space_models() for kind in get_args(spec.model_fields["kind"].annotation)}
-
-
-def _space_models() -> tuple[Any, ...]:
-    annotated = Campaign.model_fields["space"].annotation
-    return tuple(m for m in get_args(annotated) if isinstance(m, type)) or (annotated,)
 
 
 def _keys_at(location: list[Any]) -> list[str]:
@@ -224,16 +210,21 @@ def _models_in(annotation: Any) -> list[Any]:
     return [model for argument in get_args(annotation) for model in _models_in(argument)]
 
 
-def _line_of(location: list[Any], tree: yaml.Node | None) -> tuple[int, int]:
-    """The line of the deepest part of ``location`` that the file has, and how deep that is."""
-    node, line, depth = tree, 1, 0
-    for part in location:
+def _locate(parts: tuple[Any, ...], tree: yaml.Node | None) -> tuple[list[Any], int, int]:
+    """The keys of ``parts`` that a reader sees, the line of the deepest one that the file has, and how deep that is.
+
+    pydantic puts the tag of a union (``kind: table``) among the keys; what the file does not have on the way is dropped.
+    """
+    node, line, kept, depth = tree, 1, [], 0
+    for place, part in enumerate(parts):
         found = None
         if isinstance(node, yaml.MappingNode):
             found = next(((k, v) for k, v in node.value if k.value == str(part)), None)
         elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
             found = (node.value[part], node.value[part])
-        if found is None:
-            break
-        line, node, depth = found[0].start_mark.line + 1, found[1], depth + 1
-    return line, depth
+        if found is not None:
+            line, node, depth = found[0].start_mark.line + 1, found[1], depth + 1
+            kept.append(part)
+        elif place == len(parts) - 1:
+            kept.append(part)
+    return kept, line, depth

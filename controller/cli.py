@@ -69,6 +69,21 @@ def _parser() -> argparse.ArgumentParser:
     replay.add_argument("dir", type=Path, metavar="RUN", help="the run's directory")
     replay.add_argument("--quiet", action="store_true", help="print only a difference")
 
+    reconcile = _add(
+        commands,
+        "reconcile",
+        _reconcile,
+        "say what became of a sample whose outcome is unknown",
+        "athanor reconcile runs/mine    (lists what is unknown)\n"
+        "  athanor reconcile runs/mine COMMAND done --by 'A. Chemist' --reason 'button is there' --reading sample_mass_g=4.93",
+    )
+    reconcile.add_argument("dir", type=Path, metavar="RUN", help="the run's directory")
+    reconcile.add_argument("command_id", nargs="?", metavar="COMMAND", help="which command; none: list what is unknown")
+    reconcile.add_argument("verdict", nargs="?", choices=("done", "failed", "discard", "repeat"), help="what became of it")
+    reconcile.add_argument("--by", help="who says so")
+    reconcile.add_argument("--reason", default="", help="why")
+    reconcile.add_argument("--reading", action="append", default=[], metavar="NAME=NUMBER", help="a result (with `done`)")
+
     doctor = _add(commands, "doctor", _doctor, "test this machine", "athanor doctor")
     doctor.add_argument("--json", action="store_true", help="one object for programs")
 
@@ -200,6 +215,33 @@ def _replay(arguments: Any) -> int:
 
     counted = replay(RunDirectory(arguments.dir), tell)
     tell(f"{counted} decisions recomputed: every one is the same")
+    return 0
+
+
+def _reconcile(arguments: Any) -> int:
+    from controller.errors import CampaignError
+    from controller.reconcile import describe_unknown, reconcile
+    from controller.rundir import RunDirectory
+
+    directory = RunDirectory(arguments.dir)
+    if arguments.command_id is None:
+        unknown = describe_unknown(directory.load()[0])
+        for entry in unknown:
+            print("{command}  {experiment} {candidate} on {instrument}: {evidence}".format(**entry))
+        if not unknown:
+            print("nothing is unknown")
+        return 0
+    if arguments.verdict is None or not arguments.by:
+        raise CampaignError("give a verdict (done, failed, discard or repeat) and --by NAME: a person answers for it.")
+    reconcile(
+        directory,
+        arguments.command_id,
+        arguments.verdict,
+        by=arguments.by,
+        reason=arguments.reason,
+        readings=arguments.reading,
+    )
+    print(f"noted: {arguments.command_id} {arguments.verdict} by {arguments.by}. Next: athanor resume {arguments.dir}")
     return 0
 
 

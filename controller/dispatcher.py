@@ -145,10 +145,12 @@ class Dispatcher:
         if flight is None:
             flight = Flight(instrument, command, asyncio.get_running_loop().create_future(), on_progress)
             self._flights[command.command_id] = flight
+        flight.waiters += 1
         try:
             return await self._pursue(instrument, flight)
         finally:
-            if self._flights.get(command.command_id) is flight:
+            flight.waiters -= 1
+            if not flight.waiters and self._flights.get(command.command_id) is flight:
                 del self._flights[command.command_id]
 
     async def _pursue(self, instrument: str, flight: Flight) -> Report:

@@ -59,5 +59,6 @@ class Flight:
     command: Command
     future: asyncio.Future[Report]
     on_progress: OnProgress | None
+    waiters: int = 0
     accepted: bool = False
     progress: str = ""

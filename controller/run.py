@@ -244,7 +244,7 @@ async def _drive(
         if supervisor is not None:
             supervisor.cancel()
         await lab.dispatcher.close(release=True)
-        await asyncio.to_thread(lab.hosts.terminate)
+        await asyncio.to_thread(lab.hosts.terminate, grace_s=0.0 if finished else 10.0)
         if own_science:
             await science.close()
         log.info("controller ends, campaign %s", "finished" if finished else "not finished")

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import zmq
 import zmq.asyncio
-from zmq.auth.asyncio import AsyncioAuthenticator
+from zmq.auth.base import Authenticator
 from zmq.utils.monitor import recv_monitor_message
 
 from instruments.arrays import MAX_FRAME_BYTES
@@ -61,6 +61,34 @@ class _Guard:
         return False
 
 
+class _Authenticator(Authenticator):
+    """ZAP on the event loop.
+
+    pyzmq's own ``AsyncioAuthenticator`` unregisters its file descriptor only after having closed it: a socket that gets
+    the same number in between goes deaf. This one closes in the right order.
+    """
+
+    _task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to answer."""
+        self.zap_socket: Any = self.context.socket(zmq.REP)
+        self.zap_socket.linger = 1
+        self.zap_socket.bind("inproc://zeromq.zap.01")
+        self._task = asyncio.create_task(self._answer())
+
+    async def _answer(self) -> None:
+        while True:
+            await self.handle_zap_message(await self.zap_socket.recv_multipart())
+
+    def stop(self) -> None:
+        """Answer no more: every door is shut from now on."""
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+            self.zap_socket.close()
+
+
 class Server:
     """The controller's sockets: ``work``, and ``stop`` which never queues behind work.
 
@@ -78,12 +106,12 @@ class Server:
         self._address, self._on_refused = address, on_refused
         self._sockets: dict[Channel, Any] = {}
         self._monitors: dict[Channel, Any] = {}
-        self.authenticator: AsyncioAuthenticator | None = None
+        self.authenticator: Authenticator | None = None
         self._context = zmq.asyncio.Context()
 
     def open(self) -> dict[Channel, str]:
         """Start the authenticator, bind both sockets, and return their endpoints. Raises LabError."""
-        self.authenticator = AsyncioAuthenticator(self._context)
+        self.authenticator = _Authenticator(self._context)
         self.authenticator.start()
         for channel in CHANNELS:
             domain = f"athanor.{channel}"
@@ -99,12 +127,12 @@ class Server:
             socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
             socket.router_mandatory = True
             self._monitors[channel] = socket.get_monitor_socket(_HANDSHAKE_FAILED)
+            self._sockets[channel] = socket
             try:
                 socket.bind(self._address)
             except zmq.ZMQError as error:
-                socket.close()
+                self.close()
                 raise LabError(f"cannot listen on {self._address} ({error}); choose another address") from None
-            self._sockets[channel] = socket
         return {channel: socket.last_endpoint.decode() for channel, socket in self._sockets.items()}
 
     async def receive(self, channel: Channel) -> tuple[Peer, list[bytes]] | None:
@@ -145,6 +173,7 @@ class Server:
         self._monitors.clear()
         if self.authenticator is not None:
             self.authenticator.stop()
+            self.authenticator = None
         self._context.destroy(0)
 
 

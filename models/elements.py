@@ -18,17 +18,18 @@ from models.errors import DataError, UnknownNameError
 _FILE = Path(__file__).parent / "data" / "elements.csv"
 _TEXT_COLUMNS = ("symbol", "block", "oxidation_states", "ionic_radii_A")
 
-NONMETALS = frozenset("H He C N O F Ne P S Cl Ar Se Br Kr I Xe At Rn".split())
+NONMETALS = frozenset(re.findall(r"\w+", "H He C N O F Ne P S Cl Ar Se Br Kr I Xe At Rn"))
 """Elements that make a compound a salt, an oxide, ... rather than an alloy."""
 
-RARE_EARTH: Mapping[str, str] = {
-    el: "rare earth: mined and refined almost wholly in one country (production HHI 9500 and more)"
-    for el in "Sc Y La Ce Pr Nd Pm Sm Eu Gd Tb Dy Ho Er Tm Yb Lu".split()
-}
-RADIOACTIVE: Mapping[str, str] = {
-    el: "no stable isotope: not handled outside licensed laboratories"
-    for el in "Tc Pm Po At Rn Fr Ra Ac Th Pa U Np Pu".split()
-}
+RARE_EARTH: Mapping[str, str] = dict.fromkeys(
+    re.findall(r"\w+", "Sc Y La Ce Pr Nd Pm Sm Eu Gd Tb Dy Ho Er Tm Yb Lu"),
+    "rare earth: mined and refined almost wholly in one country (production HHI 9500 and more)",
+)
+"""Element -> why a campaign may want to leave it out."""
+RADIOACTIVE: Mapping[str, str] = dict.fromkeys(
+    re.findall(r"\w+", "Tc Pm Po At Rn Fr Ra Ac Th Pa U Np Pu"),
+    "no stable isotope: not handled outside licensed laboratories",
+)
 POISONOUS: Mapping[str, str] = {
     "Be": "beryllium dust: chronic beryllium disease, carcinogenic",
     "As": "arsenic: poisonous and carcinogenic; sublimes at 614 C, far below any melt",
@@ -78,11 +79,12 @@ def has(name: str, elements: Sequence[str]) -> bool:
 def values(name: str, elements: Sequence[str]) -> np.ndarray:
     """Return property ``name`` of each of ``elements``, float64 of shape (len,).
 
-    Names (unit in the name, else dimensionless): ``Z``, ``mass_g_per_mol``, ``group``, ``period``, ``valence_electrons``,
-    ``s_electrons``, ``p_electrons``, ``d_electrons``, ``unpaired_d``, ``electronegativity`` (Pauling), ``radius_A``
-    (12-fold metallic; nonmetals: covalent), ``volume_A3`` (an atom in a close-packed metal), ``melting_K``,
-    ``boiling_K``, ``moment_muB`` (site moment in the magnetically ordered element), ``miedema_phi_V``, ``miedema_n``,
-    ``miedema_R_V2``, ``hhi_production``, ``hhi_reserve``, ``price_USD_per_kg``.
+    Names (unit in the name, else dimensionless): ``Z``, ``mass_g_per_mol``, ``group``, ``period``,
+    ``valence_electrons``, ``s_electrons``, ``p_electrons``, ``d_electrons``, ``unpaired_d``,
+    ``electronegativity`` (Pauling), ``radius_A`` (12-fold metallic; nonmetals: covalent), ``volume_A3`` (an atom in
+    a close-packed metal), ``melting_K``, ``boiling_K``, ``moment_muB`` (site moment in the magnetically ordered
+    element), ``miedema_phi_V``, ``miedema_n``, ``miedema_R_V2``, ``hhi_production``, ``hhi_reserve``,
+    ``price_USD_per_kg``.
 
     Raises:
         UnknownNameError: unknown property or element.
@@ -101,6 +103,12 @@ def _lookup(name: str, elements: Sequence[str]) -> np.ndarray:
         raise UnknownNameError(f"unknown elemental property {name!r}; known: {', '.join(numeric)}")
     check_symbols(elements)
     return _columns()[name][[_index()[el] for el in elements]].astype(float)
+
+
+def electronegativity(element: str) -> float:
+    """Return the Pauling electronegativity; 0 where none is known (light noble gases)."""
+    value = float(_lookup("electronegativity", [element])[0])
+    return 0.0 if np.isnan(value) else value
 
 
 def block(element: str) -> str:

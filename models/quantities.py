@@ -1,8 +1,8 @@
 """Quantities that are computed: from a candidate alone (``computed``), or from several readings (``derived``).
 
 Readings of the simulated instruments: furnace ``sample_mass_g``, ``mass_loss_pct``; diffractometer
-``lattice_parameter_A`` (conventional cell), ``cell_volume_A3_per_atom``, ``phase_fraction`` (0..1, of the target phase),
-``rwp_pct``; magnetometer ``moment_A_m2`` (of the whole sample, >= 0), ``field_T``.
+``lattice_parameter_A`` (conventional cell), ``cell_volume_A3_per_atom``, ``phase_fraction`` (0..1, of the target
+phase), ``rwp_pct``; magnetometer ``moment_A_m2`` (of the whole sample, >= 0), ``field_T``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import numpy as np
 from models import elements
 from models.candidate import Candidate
 from models.errors import DataError, UnknownNameError
-from models.observation import Constraint, Objective
 
 MU_0 = 1.25663706127e-6
 """Vacuum permeability, N/A^2 (CODATA 2022)."""
@@ -64,7 +63,7 @@ def valence_electrons_per_atom(amounts: np.ndarray, symbols: Sequence[str]) -> n
 
 
 def _by_mass(name: str, amounts: np.ndarray, symbols: Sequence[str]) -> np.ndarray:
-    used = np.flatnonzero(amounts.any(axis=0))
+    used = np.flatnonzero(amounts.any(axis=0)).tolist()
     kept = [symbols[j] for j in used]
     return mass_fractions(amounts[:, used], kept) @ elements.values(name, kept)
 
@@ -198,30 +197,3 @@ def derived(name: str) -> Derived:
 def derive(name: str, readings: Mapping[str, float], candidate: Candidate) -> float | None:
     """Return derived quantity ``name``, or None where a reading that it needs is missing or not finite."""
     return derived(name)(readings, candidate)
-
-
-def evaluate(
-    objectives: Sequence[Objective],
-    constraints: Sequence[Constraint],
-    candidate: Candidate,
-    readings: Mapping[str, float],
-) -> dict[str, float]:
-    """Return all that is known of a sample: its finite readings, and the campaign's computed and derived quantities.
-
-    A quantity whose readings are missing is left out, never filled in: a failed synthesis keeps its constraint value
-    and lacks its objectives.
-
-    Raises:
-        UnknownNameError: an objective claims to be computed or derived and no such quantity is known.
-    """
-    values = {name: float(value) for name, value in readings.items() if np.isfinite(value)}
-    wanted = {objective.name: objective.source for objective in objectives}
-    for constraint in constraints:
-        source = "derived" if constraint.name in _DERIVED else "computed" if constraint.name in _COMPUTED else "measured"
-        wanted.setdefault(constraint.name, source)
-    for name, source in wanted.items():
-        if source == "computed":
-            values[name] = float(compute(name, [candidate])[0])
-        elif source == "derived" and (value := derive(name, readings, candidate)) is not None:
-            values[name] = value
-    return values

@@ -27,7 +27,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
 
 
 def names(group: str) -> list[str]:
-    """Names that ``resolve`` knows in a group: built in first, then installed plug-ins (entry points ``athanor.GROUP``).
+    """Names that ``resolve`` knows in a group: built in, then plug-ins (entry points ``athanor.GROUP``).
 
     Raises:
         UnknownNameError: no such group.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
@@ -38,15 +39,15 @@ class ExcludeRule(_Rule):
         """True where none is present."""
         elements.check_symbols(self.elements)
         banned = set(self.elements).union(*(set(_GROUPS[group]) for group in self.groups))
-        return ~amounts[:, [el in banned for el in symbols]].any(axis=1)
+        return (amounts[:, [el in banned for el in symbols]] == 0).all(axis=1)
 
 
 class ChargeRule(_Rule):
     """Electrons that can pair up.
 
-    A composition with a nonmetal must be neutral: the most electronegative element in its lowest common oxidation state,
-    every other one anywhere between its lowest and highest (so that mixed valence passes). An alloy of metals and
-    metalloids has no oxidation states; it must have a valence electron count an atom in ``electrons_per_atom``. The
+    A composition with a nonmetal must be neutral: the most electronegative element in its lowest common oxidation
+    state, every other one anywhere between its lowest and highest (so that mixed valence passes). An alloy of metals
+    and metalloids has no oxidation states; it must have a valence electron count an atom in ``electrons_per_atom``. The
     default spans what the 1,352 full Heuslers with negative formation energy in Nguyen et al. 2024 (J. Mater. Chem. C,
     10.1039/D4TC02116A) have, 2.75 to 9.0, with a margin.
     """
@@ -100,8 +101,8 @@ class SizeRule(_Rule):
 class ToleranceFactorRule(_Rule):
     """Goldschmidt's factor (r_A + r_X) / (sqrt(2) (r_B + r_X)) of a perovskite inside bounds.
 
-    Ionic radii of the charges in which the compound is neutral (Shannon, six-fold); where none is known the candidate is
-    dropped. ``sites`` names the prototype's labels of A, B and X; prototypes without them pass.
+    Ionic radii of the charges in which the compound is neutral (Shannon, six-fold); where none is known the candidate
+    is dropped. ``sites`` names the prototype's labels of A, B and X; prototypes without them pass.
     """
 
     rule: Literal["tolerance_factor"]
@@ -113,7 +114,7 @@ class ToleranceFactorRule(_Rule):
         """Why a candidate is dropped."""
         return f"tolerance factor outside {self.bounds[0]:g} to {self.bounds[1]:g}"
 
-    def passes_sites(self, decorations: np.ndarray, symbols: Sequence[str]) -> np.ndarray:
+    def passes_sites(self, decorations: np.ndarray, symbols: tuple[str, ...]) -> np.ndarray:
         """True where it fits; ``decorations`` (n, 3) are indices into ``symbols``, -1 for an absent label."""
         from models.spaces.lattice import neutral_charges
 
@@ -128,7 +129,7 @@ class ToleranceFactorRule(_Rule):
                 out[k] = False
                 continue
             a, b, x = (r for r in radii if r is not None)
-            out[k] = self.bounds[0] <= (a + x) / (np.sqrt(2) * (b + x)) <= self.bounds[1]
+            out[k] = self.bounds[0] <= (a + x) / (math.sqrt(2) * (b + x)) <= self.bounds[1]
         return out
 
 
@@ -228,8 +229,7 @@ def _can_be_neutral(amounts: np.ndarray, symbols: Sequence[str]) -> np.ndarray:
     states = [elements.oxidation_states(el) for el in symbols]
     lowest = np.array([min(s, default=0) for s in states], dtype=float)
     highest = np.array([max(s, default=0) for s in states], dtype=float)
-    known = np.array([elements.has("electronegativity", [el]) for el in symbols])
-    chi = np.array([elements.values("electronegativity", [el])[0] if k else 0.0 for el, k in zip(symbols, known, strict=True)])
+    chi = np.array([elements.electronegativity(el) for el in symbols])
     anion = np.where(amounts > 0, chi, -1.0).argmax(axis=1)
     rows = np.arange(len(amounts))
     anion_charge = amounts[rows, anion] * lowest[anion]

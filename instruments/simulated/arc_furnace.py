@@ -143,9 +143,14 @@ def _forming_fraction(material: Material) -> float:
 
 
 def _evaporated_per_melt(what: Element, temperature_K: float) -> float:
-    """Fraction of an element lost in one melt: 0.02 % of any, up to 10 % of one that boils at the temperature."""
+    """Fraction of an element lost in one melt: 0.02 % and 1.5 % times the square root of its vapour pressure in atm.
+
+    The pressure follows from the boiling point by Trouton's rule (88 J/mol/K). Boiling cools the pool, so that it stays
+    below 2 atm. The square root is empirical: argon holds the vapour back. Four melts at 1600 C cost 1.7 % of Mn.
+    """
     boiling_K = what.boiling_point_K or 4000.0
-    return 2e-4 + 0.1 * math.exp(min(0.0, temperature_K - boiling_K) / 250.0)
+    pressure_atm = math.exp(min(math.log(2.0), 88 / 8.314 * (1 - boiling_K / temperature_K)))
+    return 2e-4 + 0.015 * math.sqrt(pressure_atm)
 
 
 def _mixed(what: Element, temperature_K: float, melts: int) -> float:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from instruments.driver import Job, Outcome, Progress
-from instruments.errors import LabError
+from instruments.errors import LabError, Refused
 from instruments.simulated.world import World
 
 FAULTS = ("nan", "fault", "fail")
@@ -60,17 +60,20 @@ class SimulatedInstrument:
         self._last_error = ""
 
     def act(self, job: Job, rng: random.Random, progress: Progress) -> Outcome:
-        """Do the job; call ``self.wait`` before anything that a stop must prevent."""
+        """Do the job; call ``self.wait`` before what a stop must prevent. Raises Refused where it cannot be begun."""
         raise NotImplementedError
 
     def run(self, job: Job, progress: Progress) -> Outcome:
-        """Act on the sample. Raises Refused where the job cannot be begun."""
+        """Act on the sample; ``failed`` with the reason where the job cannot be begun."""
         self._stop.clear()
         self._state = f"{job.capability} {job.sample}"
         try:
             outcome = self._injected(job) or self.act(job, self.rng(job, "noise"), progress)
         except Stopped:
             outcome = Outcome("failed", message="stopped before anything was done to the sample")
+        except (Refused, LabError) as error:
+            # The job is wrong, the instrument is well: an exception would take it out of service.
+            outcome = Outcome("failed", message=f"refused, nothing was done: {error}")
         except Exception as error:
             self._last_error = f"{type(error).__name__}: {error}"
             raise

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import warnings
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -140,10 +141,13 @@ def equation_of_state(structure: Structure) -> EquationOfState:
 def potential() -> Any:
     """Return CHGNet with its shipped weights, on one thread of the CPU; loaded once a process."""
     import torch
-    from chgnet.model import CHGNet
 
     torch.set_num_threads(1)
-    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):  # it prints its version on loading
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), warnings.catch_warnings():
+        # Importing it compiles an old nvidia_smi.py with a wrong escape; loading it prints its version.
+        warnings.filterwarnings("ignore", message="invalid escape sequence")
+        from chgnet.model.model import CHGNet
+
         return CHGNet.load(model_name="0.3.0", use_device="cpu", verbose=False)
 
 

@@ -43,7 +43,8 @@ def reflections(cell: Mapping[str, Any], wavelength_A: float, max_two_theta_deg:
     from pymatgen.core import Lattice, Structure
 
     structure = Structure(Lattice(cell["lattice_A"]), list(cell["species"]), cell["frac_coords"])
-    pattern = XRDCalculator(wavelength=wavelength_A).get_pattern(
+    calculator: Any = XRDCalculator
+    pattern = calculator(wavelength=wavelength_A).get_pattern(
         structure, scaled=False, two_theta_range=(0, min(max_two_theta_deg, 179.0))
     )
     spacing = np.array(pattern.d_hkls, dtype=float)

@@ -110,7 +110,8 @@ class World:
 
     def _write(self, sample: Sample) -> None:
         path = self._file(sample.id)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        # Under the lock there is one writer; a leftover of a killed one is simply overwritten.
+        temporary = path.with_name(f".{path.name}.tmp")
         with temporary.open("w") as stream:
             json.dump(asdict(sample), stream)
             stream.flush()

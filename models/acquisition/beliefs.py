@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from models.acquisition.expected import log_probability_between
-from models.acquisition.hypervolume import pareto_front
 from models.acquisition.problem import Number, Problem, Scale
 from models.acquisition.surrogate import GaussianProcess, Kernel, Surrogate, fit_surrogate
 from models.candidate import digest
@@ -172,15 +171,16 @@ class Incumbents:
 
 
 def _reference(beliefs: Beliefs, outcomes: np.ndarray, feasible: np.ndarray) -> np.ndarray:
-    """The campaign's reference point, or a tenth of the front's extent below its nadir."""
+    """The campaign's reference point, or a little below the worst of every objective measured so far.
+
+    Not below the front's nadir, as is often done: an early front is narrow, and what lies beyond its ends would
+    count for nothing.
+    """
     m = len(beliefs.objectives)
     if not feasible.any():  # anything feasible is a gain: look far down
         return outcomes.min(axis=0) - 1.0 if len(outcomes) else np.full(m, -3.0)
-    good = outcomes[feasible]
-    front = good[pareto_front(good)]
-    extent = np.ptp(front, axis=0)
-    extent = np.where(extent > 1e-9, extent, np.ptp(outcomes, axis=0))
-    reference = front.min(axis=0) - 0.1 * np.where(extent > 1e-9, extent, 1.0)
+    extent = np.ptp(outcomes, axis=0)
+    reference = outcomes.min(axis=0) - 0.1 * np.where(extent > 1e-9, extent, 1.0)
     if m > 1:
         for j, objective in enumerate(beliefs.objectives):
             if objective.reference is not None:

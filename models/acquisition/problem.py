@@ -156,7 +156,12 @@ class FeatureScaling:
         self._low, self._range = z.min(axis=0), np.ptp(z, axis=0)
 
     def __call__(self, features: np.ndarray) -> np.ndarray:
-        """(n, d) raw features -> (n, kept) in the unit cube; points beyond the pool may lie outside, not far."""
+        """(n, d) raw features -> (n, kept) in the unit cube; points beyond the pool may lie outside, not far.
+
+        Where every column is constant, one column of zeros is left.
+        """
+        if not len(self._kept):
+            return np.zeros((len(features), 1))
         return np.clip((self._drawn_in(np.nan_to_num(features)) - self._low) / self._range, -1.0, 2.0)
 
     def _drawn_in(self, features: np.ndarray) -> np.ndarray:
@@ -175,6 +180,7 @@ def matching_rows(pool: Pool, pool_X: np.ndarray, candidates: Sequence[Candidate
     found = np.full(len(candidates), -1)
     if not len(candidates) or not len(pool_X):
         return found
+    ids: dict[int, str] = {}
     direction = np.cos(1.0 + 2.3 * np.arange(pool_X.shape[1]))  # any fixed one: projects a row to a sortable number
     key = pool_X @ direction
     order = np.argsort(key, kind="stable")
@@ -183,9 +189,10 @@ def matching_rows(pool: Pool, pool_X: np.ndarray, candidates: Sequence[Candidate
         low, high = np.searchsorted(ranked, X[i] @ direction + np.array([-1e-7, 1e-7]))
         near = np.sort(order[low:high])
         near = near[np.abs(pool_X[near] - X[i]).max(axis=1, initial=0.0) < 1e-7]
-        # A pool of identical features would cost all its candidates; what is missed here is refused by id at the end.
-        for row in near[:256]:
-            if pool[int(row)].id == candidate.id:
+        for row in near.tolist():
+            if row not in ids:
+                ids[row] = pool[row].id
+            if ids[row] == candidate.id:
                 found[i] = row
                 break
     return found

@@ -138,6 +138,8 @@ class Forest:
 
     def predict(self, X: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation over the trees, (n,) each."""
+        if not len(X):
+            return X.new_zeros(0), X.new_zeros(0)
         votes = torch.stack([torch.from_numpy(tree.predict(X.numpy())) for tree in self.trees])
         return votes.mean(0), votes.std(0).clamp_min(0.05)
 

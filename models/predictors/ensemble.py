@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -31,14 +30,18 @@ class Features(Protocol):
 class EnsemblePredictor:
     """Beliefs about measured quantities from 4 to a few hundred observations.
 
-    Each quantity gets extremely randomised trees (Geurts et al., Mach. Learn. 2006, 10.1007/s10994-006-6226-1), good at
-    moments that switch on and off, and a Matern-5/2 Gaussian process, good at smooth energies. Their weights and a factor
-    on the standard deviation come from predictions of observations that were left out (five folds), so that the stated
-    uncertainty is the observed one. Fitted from scratch and deterministic: equal data and seed give equal beliefs.
+    Each quantity gets extremely randomised trees (Geurts et al., Mach. Learn. 2006, 10.1007/s10994-006-6226-1), good
+    at moments that switch on and off, and a Matern-5/2 Gaussian process, good at smooth energies. Their weights and a
+    factor on the standard deviation come from predictions of observations that were left out (five folds), so that the
+    stated uncertainty is the observed one. Fitted from scratch: equal data and seed give equal beliefs.
 
     Args:
         space: gives features.
-        quantities: what to learn; ``None``: every value that an observation has.
+        objectives: of the campaign; with ``constraints`` they say what to learn, and what ``screen`` looks for.
+        constraints: of the campaign.
+        quantities: what to learn instead; with neither, every value that an observation has.
+        keep: ``screen`` lets at least so many candidates through.
+        fewest: observations below which ``screen`` does not judge.
         seed: the only source of randomness.
         trees: size of the forest.
     """
@@ -46,10 +49,25 @@ class EnsemblePredictor:
     citation = "10.1007/s10994-006-6226-1"
 
     def __init__(
-        self, space: Features, *, quantities: Sequence[str] | None = None, seed: int = 0, trees: int = _TREES
+        self,
+        space: Features,
+        *,
+        objectives: Sequence[Objective] = (),
+        constraints: Sequence[Constraint] = (),
+        quantities: Sequence[str] | None = None,
+        keep: int = 512,
+        fewest: int = 8,
+        seed: int = 0,
+        trees: int = _TREES,
     ) -> None:
         self.space = space
-        self.quantities = tuple(quantities) if quantities is not None else None
+        self.objectives = tuple(objectives)
+        self.constraints = tuple(constraints)
+        exact = {o.name for o in self.objectives if o.source == "computed"}
+        wanted = quantities or [q.name for q in (*self.objectives, *self.constraints)]
+        self.quantities = tuple(name for name in dict.fromkeys(wanted) if name not in exact)
+        self.keep = keep
+        self.fewest = fewest
         self.seed = seed
         self.trees = trees
         self._models: dict[str, _Model] | None = None
@@ -82,8 +100,30 @@ class EnsemblePredictor:
         """As ``predict_array``, of features (n, d)."""
         return {name: model.predict(X) for name, model in self._fitted().items()}
 
+    def screen(self, pool: Pool, observations: Sequence[Observation]) -> tuple[np.ndarray | None, dict[str, float]]:
+        """Retrain, and drop what is confidently bad (``models.predictors.optimistic``).
+
+        Returns:
+            Mask over the pool (n,), or None where there is too little to judge by, and what happened, in numbers.
+        """
+        from models.predictors.optimistic import optimistic_screen
+
+        taught = sum(o.outcome != "failed_measurement" for o in observations)
+        if taught < self.fewest or not self.objectives:
+            return None, {"observations": float(taught)}
+        result = optimistic_screen(self, pool, observations, self.objectives, self.constraints, self.keep)
+        detail = {
+            "observations": float(taught),
+            "infeasible": float(result.infeasible),
+            "uninteresting": float(result.uninteresting),
+            "judged": float(result.judged),
+        }
+        if result.judged:
+            detail["false_negative_rate"] = result.false_negative_rate
+        return result.mask, detail | {f"trees_{name}": round(w, 3) for name, w in self.weights().items()}
+
     def left_out(self, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return truth, mean and std of the observations of a quantity, each predicted by models that had not seen it."""
+        """Return truth, mean and std of a quantity's observations, each predicted by models that had not seen it."""
         model = self._fitted()[name]
         return model.y, model.left_out_mean, model.left_out_std
 
@@ -219,23 +259,3 @@ def _best_weight(t: np.ndarray, tree: np.ndarray, process: np.ndarray) -> float:
     few = 4.0 * float(np.mean(gap**2)) + 1e-12
     best = (float(gap @ (t - process)) + 0.5 * few) / (float(gap @ gap) + few)
     return min(1.0, max(0.0, best))
-
-
-@dataclass(frozen=True)
-class OptimisticScreen:
-    """What an optimistic screen lets through.
-
-    Attributes:
-        mask: (n,) True for those that stay.
-        passed: how many those are.
-        infeasible: dropped because a constraint is missed even at the optimistic end of the belief.
-        uninteresting: dropped because, at the optimistic end, some observation is better in every objective.
-        false_negative_rate: estimated share of truly feasible, non-dominated candidates that the same rule drops, from
-            predictions of left-out observations; ``nan`` where there are none.
-    """
-
-    mask: np.ndarray
-    passed: int
-    infeasible: int
-    uninteresting: int
-    false_negative_rate: float

@@ -16,7 +16,10 @@ from models.roles import Condition
 class Space(Protocol):
     """A set of candidates with features: a Generator that also describes what it generates."""
 
-    feature_names: tuple[str, ...]
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """Names of the features, in order."""
+        ...
 
     @property
     def size(self) -> int | None:
@@ -40,7 +43,10 @@ class Space(Protocol):
 class EnumerableSpace(ABC):
     """A space whose candidates are numbered 0..size-1 and made when asked for."""
 
-    feature_names: tuple[str, ...] = ()
+    @property
+    @abstractmethod
+    def feature_names(self) -> tuple[str, ...]:
+        """Names of the features, in order."""
 
     @property
     @abstractmethod

@@ -6,12 +6,16 @@ import itertools
 import math
 from functools import cache, cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from models import elements
 from models.errors import SpaceError
 from models.spaces.spec import Prototype
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
 
 _PLACEHOLDERS = tuple(el for el in elements.symbols() if el not in elements.NONMETALS)
 
@@ -124,11 +128,8 @@ def neutral_charges(decoration: list[str], counts: np.ndarray) -> list[int] | No
     options = [elements.oxidation_states(el) for el in decoration]
     if not all(options):
         return None
-    electronegativity = [
-        float(elements.values("electronegativity", [el])[0]) if elements.has("electronegativity", [el]) else 0.0
-        for el in decoration
-    ]
-    anion = electronegativity.index(max(electronegativity))
+    chi = [elements.electronegativity(el) for el in decoration]
+    anion = chi.index(max(chi))
     neutral = [
         list(charges)
         for charges in itertools.product(*options)
@@ -137,7 +138,7 @@ def neutral_charges(decoration: list[str], counts: np.ndarray) -> list[int] | No
     return min(neutral, key=lambda charges: (sum(abs(q) for q in charges), charges), default=None)
 
 
-def _structure(prototype: Prototype, base_dir: Path):  # noqa: ANN202 (a pymatgen Structure, not imported here)
+def _structure(prototype: Prototype, base_dir: Path) -> tuple[Structure, dict[str, str]]:
     """Return the conventional pymatgen Structure and the label for which each of its elements stands."""
     from pymatgen.core import Lattice, Structure
 
@@ -162,7 +163,7 @@ def _structure(prototype: Prototype, base_dir: Path):  # noqa: ANN202 (a pymatge
     lattice = (
         Lattice.from_parameters(cell.a, cell.b, cell.c, cell.alpha, cell.beta, cell.gamma)
         if cell is not None
-        else Lattice.cubic(prototype.a_A)
+        else Lattice.cubic(prototype.a_A or 1.0)
     )
     species, coords = [], []
     for label, positions in prototype.sites.items():
@@ -170,13 +171,14 @@ def _structure(prototype: Prototype, base_dir: Path):  # noqa: ANN202 (a pymatge
             species.append(symbol_of[label])
             coords.append(list(position))
     try:
-        structure = Structure.from_spacegroup(prototype.spacegroup, lattice, species, coords)
+        structure = Structure.from_spacegroup(prototype.spacegroup or 1, lattice, species, coords)
     except Exception as error:
         raise SpaceError(
             f"prototype {prototype.name}: spacegroup {prototype.spacegroup!r} with these sites and lattice is not a "
             f"crystal ({error})"
         ) from error
-    if not structure.is_valid(tol=0.1 * lattice.a / 4):
-        raise SpaceError(f"prototype {prototype.name}: two sites coincide; are two positions of one Wyckoff orbit listed?")
+    if not structure.is_valid(tol=0.05 * min(lattice.abc)):
+        raise SpaceError(
+            f"prototype {prototype.name}: two sites coincide; list one position for each Wyckoff orbit, not all of them"
+        )
     return structure, stands_for
-

@@ -13,7 +13,7 @@ from models.roles import Condition
 from models.spaces.spec import LinearConstraint, Parameter, ParameterSpec
 
 FEWEST_ACCEPTED = 1e-3
-"""Share of random settings that must satisfy the constraints; below it the constraints are a mistake or need 'equal'."""
+"""Share of random settings that must satisfy the constraints; below it they are taken for a mistake."""
 _DRAWS = 4096
 _BARREN_ROUNDS = 4
 """Rounds of draws without a new setting after which discrete dials count as exhausted."""
@@ -25,8 +25,8 @@ _TOLERANCE = 1e-9
 class ParameterSpace:
     """A box of named dials, continuous or mixed, with linear constraints: infinite, so ``size`` is None.
 
-    ``propose`` gives Sobol points (scrambled by the seed) that satisfy the constraints; where there are incumbents, half
-    of them are small moves away from the best. Ids are ``p-<digest of the setting>``. Features: numbers scaled to
+    ``propose`` gives Sobol points (scrambled by the seed) that satisfy the constraints; where there are incumbents,
+    half of them are small moves away from the best. Ids are ``p-<digest of the setting>``. Features: numbers scaled to
     0..1 over their range (of the logarithm where ``log``), categories one-hot.
 
     Equality constraints over floats are solved, not hoped for: each point is moved to the nearest one that satisfies
@@ -129,7 +129,8 @@ class ParameterSpace:
                 values = self.spec.parameters[name].values or []
                 current = np.array([values.index(incumbents[i].parameters[name]) for i in which])  # type: ignore[arg-type]
                 jump = rng.random(len(which)) < 0.2
-                columns[name] = (np.where(jump, rng.integers(len(values), size=len(which)), current) + 0.5) / len(values)
+                choice = np.where(jump, rng.integers(len(values), size=len(which)), current)
+                columns[name] = (choice + 0.5) / len(values)
             unit = np.stack([columns[name] for name in self.spec.parameters], axis=1)
             for setting in self._settings(unit, pull=np.ones(len(unit))):
                 candidate = self._candidate(setting)
@@ -208,7 +209,8 @@ class _Equalities:
     def __init__(self, spec: ParameterSpec, names: list[str]):
         equal = [c for c in spec.constraints if c.equal is not None]
         self._free = [j for j, name in enumerate(names) if _is_free(spec.parameters[name])]
-        self._weights = np.array([[c.coefficients.get(name, 0.0) for name in names] for c in equal]).reshape(-1, len(names))
+        weights = [[c.coefficients.get(name, 0.0) for name in names] for c in equal]
+        self._weights = np.array(weights, dtype=float).reshape(-1, len(names))
         self._targets = np.array([c.equal for c in equal], dtype=float)
         bounds = np.array([_bounds(spec.parameters[name]) for name in names]).reshape(-1, 2)
         self._low, self._high = bounds[:, 0], bounds[:, 1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -68,7 +68,7 @@ class PrototypeSpace(EnumerableSpace):
         return tuple(Template(p, self._base_dir) for p in self.spec.prototypes)
 
     @property
-    def feature_names(self) -> tuple[str, ...]:  # type: ignore[override]
+    def feature_names(self) -> tuple[str, ...]:
         """Names of the features, in order."""
         return self._feature_names
 
@@ -140,10 +140,10 @@ class PrototypeSpace(EnumerableSpace):
         column = {name: j for j, name in enumerate(self.feature_names)}
         for p, at, rows in self._by_prototype(indices):
             values, names = self._features_of(p, rows)
-            out[np.ix_(at, [column[name] for name in names])] = values
+            out[at[:, None], [column[name] for name in names]] = values
         return out
 
-    def crystal_scales(self, indices: np.ndarray) -> np.ndarray:
+    def volumes_A3_per_atom(self, indices: np.ndarray) -> np.ndarray:
         """Cell volume guesses, in A^3 per atom, shape (len(indices),)."""
         out = np.zeros(len(indices))
         for p, at, rows in self._by_prototype(indices):
@@ -167,9 +167,7 @@ class PrototypeSpace(EnumerableSpace):
         """The order in which equivalent labels carry their elements."""
 
         def key(el: str) -> tuple[bool, float, int]:
-            known = elements.has("electronegativity", [el])
-            value = float(elements.values("electronegativity", [el])[0]) if known else 0.0
-            return elements.block(el) == "p", value, elements.symbols().index(el)
+            return elements.block(el) == "p", elements.electronegativity(el), elements.symbols().index(el)
 
         order = sorted(range(len(self._symbols)), key=lambda j: key(self._symbols[j]))
         return np.argsort(order)
@@ -243,10 +241,10 @@ class PrototypeSpace(EnumerableSpace):
         p = int(np.searchsorted(self._starts, index, side="right")) - 1
         return p, self._rows[p][index - self._starts[p]]
 
-    def _by_prototype(self, indices: np.ndarray):  # noqa: ANN202
+    def _by_prototype(self, indices: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         """Yield (prototype number, positions in ``indices``, decorations)."""
         indices = np.asarray(indices, dtype=np.int64)
-        if len(indices) and not (0 <= indices.min() and indices.max() < self.size):
+        if len(indices) and (indices.min() < 0 or indices.max() >= self.size):
             raise IndexError(f"candidates {indices.min()} to {indices.max()} of a space of {self.size}")
         for p in range(len(self._rows)):
             at = np.flatnonzero((indices >= self._starts[p]) & (indices < self._starts[p + 1]))

@@ -15,7 +15,7 @@ class _Spec(BaseModel):
 
 
 class Lattice(_Spec):
-    """A conventional cell; lengths in angstrom (only their ratios matter where ``rescale`` is on), angles in degrees."""
+    """A conventional cell: lengths in angstrom (with ``rescale`` only their ratios matter), angles in degrees."""
 
     a: float = Field(gt=0)
     b: float = Field(gt=0)

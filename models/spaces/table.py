@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,6 +16,9 @@ from models.errors import DataError, UnknownNameError
 from models.features import composition_features
 from models.spaces.base import EnumerableSpace
 from models.spaces.spec import TableSpec
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MOST_CATEGORIES = 200
 """More distinct texts than this in one column are names, not categories."""
@@ -43,17 +47,17 @@ class TableSpace(EnumerableSpace):
                     f"{self.path.name} has no column {name!r} for an objective or constraint; "
                     f"its columns are {list(frame.columns)}"
                 )
-        table = frame[self.columns]
+        table = frame.loc[:, self.columns]
         missing = table.isna() | table.isin([np.inf, -np.inf])
         if missing.to_numpy().any():
             row, column = map(int, np.argwhere(missing.to_numpy())[0])
             raise DataError(
-                f"{self.path.name}: row {row} (line {row + 2}) has no finite value in parameter {self.columns[column]!r}; "
-                "fill it in, remove the row, or leave the column out of 'parameters'"
+                f"{self.path.name}: row {row} (line {row + 2}) has no finite value in parameter "
+                f"{self.columns[column]!r}; fill it in, remove the row, or leave the column out of 'parameters'"
             )
         first = ~table.duplicated()
         self._first_rows = np.flatnonzero(first.to_numpy())
-        self._table = table[first].reset_index(drop=True)
+        self._table = table.iloc[self._first_rows].reset_index(drop=True)
         self._numeric = [c for c in self.columns if pd.api.types.is_numeric_dtype(self._table[c].dtype)]
         self._compositions: list[dict[str, float]] = []
         if spec.composition is not None:
@@ -63,8 +67,13 @@ class TableSpace(EnumerableSpace):
             ]
         present = {el for c in self._compositions for el in c}
         self._symbols = tuple(el for el in elements.symbols() if el in present)
-        self._features, self.feature_names = self._make_features()
+        self._features, self._feature_names = self._make_features()
         self._index = {f"row-{row}": i for i, row in enumerate(self._first_rows.tolist())}
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """Names of the features, in order."""
+        return self._feature_names
 
     @property
     def size(self) -> int:
@@ -93,7 +102,7 @@ class TableSpace(EnumerableSpace):
         """Number of a candidate or id. Raises UnknownNameError where the table has no such row."""
         name = candidate if isinstance(candidate, str) else candidate.id
         if name not in self._index:
-            raise UnknownNameError(f"{name!r} is no candidate of {self.path.name}: it is not the first row of a setting")
+            raise UnknownNameError(f"{name!r} is no candidate of {self.path.name}: not the first row of a setting")
         return self._index[name]
 
     def features_at(self, indices: np.ndarray) -> np.ndarray:
@@ -122,10 +131,11 @@ class TableSpace(EnumerableSpace):
                 columns.append(self._table[c].to_numpy(dtype=float)[:, None])
                 names.append(c)
                 continue
-            levels, inverse = np.unique(self._table[c].astype(str).to_numpy(dtype=object).astype(str), return_inverse=True)
+            texts = np.array([str(value) for value in self._table[c]])
+            levels, inverse = np.unique(texts, return_inverse=True)
             if len(levels) > MOST_CATEGORIES:
                 raise DataError(
-                    f"{self.path.name}: parameter {c!r} has {len(levels)} different texts, which no model can learn from; "
+                    f"{self.path.name}: parameter {c!r} has {len(levels)} different texts, too many to learn from; "
                     f"leave it out of 'parameters', or name it as 'composition' if it holds formulas"
                 )
             columns.append(np.eye(len(levels))[inverse])
@@ -160,7 +170,7 @@ def table_path(file: str, base_dir: Path) -> Path:
     return path
 
 
-def read_table(path: Path):  # noqa: ANN201 (a pandas DataFrame, not imported here)
+def read_table(path: Path) -> pd.DataFrame:
     """Return a CSV, CSV.GZ or Parquet file as a DataFrame. Raises DataError where it is not one."""
     import pandas as pd
 

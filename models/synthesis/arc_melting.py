@@ -13,8 +13,11 @@ from models.route import Operation, Route
 _TROUTON = 10.6
 """Entropy of evaporation over R (88 J/mol/K): Trouton's rule, good to a factor of three in pressure for metals."""
 _ZERO_C_IN_K = 273.15
-_TABLE_LIMIT_g = 1e-4
-"""The balance's digit."""
+_EXCESS_PCT_PER_MELT = 2.0
+_TOLERABLE_atm = 0.3
+"""Vapour pressure up to which a melt is taken for the sake of a high-melting element."""
+_DISSOLVES_K = 600.0
+"""A high-melting element still dissolves in the melt of the others this far below its melting point."""
 
 
 class ArcMeltingPlanner:
@@ -22,9 +25,10 @@ class ArcMeltingPlanner:
 
     Args:
         sample_mass_g: what is weighed in all.
-        superheat_K: melt above the highest-melting element by this much.
+        superheat_K: melt above the highest-melting element by this much, volatile elements allowing.
         melts: one melt and ``melts - 1`` times turned over and remelted, so that the button is homogeneous.
         anneal_fraction: anneal at this fraction of the estimated solidus (kelvin), to order the sublattices.
+        max_anneal_C: what a sealed quartz ampoule bears.
         anneal_h: for how long.
         max_excess_pct: ceiling of the excess of a volatile element.
         field_T, temperature_K: of the magnetometer.
@@ -38,8 +42,9 @@ class ArcMeltingPlanner:
         superheat_K: float = 150.0,
         melts: int = 4,
         anneal_fraction: float = 0.7,
+        max_anneal_C: float = 1100.0,
         anneal_h: float = 48.0,
-        max_excess_pct: float = 8.0,
+        max_excess_pct: float = 10.0,
         field_T: float = 3.0,
         temperature_K: float = 300.0,
         two_theta_min_deg: float = 20.0,
@@ -57,6 +62,7 @@ class ArcMeltingPlanner:
         self.superheat_K = superheat_K
         self.melts = melts
         self.anneal_fraction = anneal_fraction
+        self.max_anneal_C = max_anneal_C
         self.anneal_h = anneal_h
         self.max_excess_pct = max_excess_pct
         self._magnetometry = {"field_T": field_T, "temperature_K": temperature_K}
@@ -73,11 +79,11 @@ class ArcMeltingPlanner:
         composition = {el: n for el, n in candidate.composition.items() if n > 0}
         if not composition or candidate.crystal is None or not elements.NONMETALS.isdisjoint(set(composition) - {"C"}):
             return []
-        melt_K = max(_property("melting_K", el) for el in composition) + self.superheat_K
+        melt_K = self.melt_temperature_K(composition)
         excess = {el: self.excess_pct(el, melt_K) for el in composition}
         masses = self.masses_g(composition, excess)
         solidus_K = solidus_estimate_K(composition)
-        anneal_C = round(self.anneal_fraction * solidus_K - _ZERO_C_IN_K)
+        anneal_C = round(min(self.max_anneal_C, max(25.0, self.anneal_fraction * solidus_K - _ZERO_C_IN_K)))
         current_A = melting_current_A(melt_K, self.sample_mass_g)
         target = {"formula": candidate.formula, **candidate.crystal.model_dump(mode="json")}
         melt: dict[str, Any] = {
@@ -98,7 +104,11 @@ class ArcMeltingPlanner:
                 parameters={**self._diffraction, "target": target},
                 quantities=("lattice_parameter_A", "cell_volume_A3_per_atom", "phase_fraction", "rwp_pct"),
             ),
-            Operation(capability="magnetometry", parameters=dict(self._magnetometry), quantities=("moment_A_m2", "field_T")),
+            Operation(
+                capability="magnetometry",
+                parameters=dict(self._magnetometry),
+                quantities=("moment_A_m2", "field_T"),
+            ),
         )
         return [
             Route(
@@ -119,15 +129,26 @@ class ArcMeltingPlanner:
         total = sum(weights.values())
         return {el: self.sample_mass_g * w / total for el, w in weights.items()}
 
+    def melt_temperature_K(self, composition: dict[str, float]) -> float:
+        """Return the temperature of the melt.
+
+        Above the melting point of every element, unless one would boil off: then as low as the highest-melting one
+        still dissolves, and never below the estimated solidus.
+        """
+        highest = max(_property("melting_K", el) for el in composition)
+        volatile = min(_property("boiling_K", el) / (1.0 - math.log(_TOLERABLE_atm) / _TROUTON) for el in composition)
+        lowest = max(highest - _DISSOLVES_K, solidus_estimate_K(composition)) + self.superheat_K
+        return max(lowest, min(highest + self.superheat_K, volatile))
+
     def excess_pct(self, element: str, melt_K: float) -> float:
         """Return the excess in percent that makes up for evaporation while molten.
 
-        5 % times the square root of the vapour pressure in atm at the melt temperature, the pressure from the boiling
-        point by Trouton's rule; nothing below 0.5 %. Practice in words: about 1 % Mn, 4 % Sb and Bi, and the ceiling
-        for Zn, Mg, Li and Ca in a 3d melt.
+        2 % a melt times the square root of the vapour pressure in atm, which is estimated from the boiling point;
+        nothing below 0.5 %. That is 2.5 % for Mn in a cobalt melt of four times, near what laboratories add, and the
+        ceiling for Zn, Mg and Li.
         """
         pressure_atm = vapour_pressure_atm(element, melt_K)
-        excess = min(self.max_excess_pct, 5.0 * math.sqrt(pressure_atm))
+        excess = min(self.max_excess_pct, _EXCESS_PCT_PER_MELT * self.melts * math.sqrt(pressure_atm))
         return round(excess, 2) if excess >= 0.5 else 0.0
 
     def _reason(
@@ -146,12 +167,16 @@ class ArcMeltingPlanner:
             for el, pct in excess.items()
             if pct > 0
         )
+        melting = f"so melt at {melt_K - _ZERO_C_IN_K:.0f} C"
+        if melt_K < _property("melting_K", highest):
+            melting = f"but melt at {melt_K - _ZERO_C_IN_K:.0f} C, where it dissolves, since others would boil off"
         return (
             f"{formula} from the elements, {self.sample_mass_g:g} g: {highest} melts highest "
-            f"({_property('melting_K', highest) - _ZERO_C_IN_K:.0f} C), so melt at {melt_K - _ZERO_C_IN_K:.0f} C with "
-            f"{current_A:g} A under Ar; {self.melts - 1} flips and remelts for homogeneity; excess: {volatile or 'none'}; "
-            f"anneal {self.anneal_h:g} h at {anneal_C:g} C, {self.anneal_fraction:.0%} of an estimated solidus of "
-            f"{solidus_K - _ZERO_C_IN_K:.0f} C, to order the sublattices."
+            f"({_property('melting_K', highest) - _ZERO_C_IN_K:.0f} C), {melting}, with "
+            f"{current_A:g} A under Ar; {self.melts - 1} flips and remelts for homogeneity; "
+            f"excess: {volatile or 'none'}; anneal {self.anneal_h:g} h at {anneal_C:g} C, "
+            f"{self.anneal_fraction:.0%} (in kelvin) of an estimated solidus of {solidus_K - _ZERO_C_IN_K:.0f} C, "
+            f"at most {self.max_anneal_C:g} C, to order the sublattices."
         )
 
 
@@ -163,8 +188,8 @@ def vapour_pressure_atm(element: str, temperature_K: float) -> float:
 def solidus_estimate_K(composition: dict[str, float]) -> float:
     """Return an estimate of where an ordered intermetallic begins to melt.
 
-    The mean of the elements' melting points weighted by atoms. Co2MnSi: 1,686 K (measured about 1,490 K), Ni2MnGa:
-    1,322 K (1,380 K), Cu2MnAl: 1,292 K (1,180 K): a guess of some 15 %, which is why the anneal stays well below it.
+    The mean of the elements' melting points weighted by atoms, a rule of mixtures: 1,319 K for Ni2MnGa, which melts
+    near 1,380 K. A guess of some 15 %, which is why the anneal stays well below it.
     """
     total = sum(composition.values())
     return sum(n * _property("melting_K", el) for el, n in composition.items()) / total

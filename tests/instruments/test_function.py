@@ -108,8 +108,11 @@ def test_a_stop_during_the_call_drops_the_answer_and_the_next_call_works(lab):
 @pytest.mark.parametrize(
     ("target", "says"),
     [
-        ("lab.py", "write 'path"), ("/nowhere/lab.py:f", "no file"), ("no_such_module:f", "no_such_module"),
-        ("math:no_such_name", "no_such_name"), ("math:pi", "not callable"),
+        ("lab.py", "write 'path"),
+        ("/nowhere/lab.py:f", "no file"),
+        ("no_such_module:f", "no_such_module"),
+        ("math:no_such_name", "no_such_name"),
+        ("math:pi", "not callable"),
     ],
 )
 def test_a_function_that_does_not_exist_is_refused_at_once(tmp_path, target, says):

@@ -1,4 +1,7 @@
 import importlib.metadata
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -27,10 +30,31 @@ def test_an_entry_point_gives_a_plug_in(monkeypatch):
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("tabel", "choose one of: function, simulated.arc_furnace"), ("nowhere.at_all:X", "cannot be loaded"),
-        ("instruments.registry:Nothing", "Nothing"), ("instruments.registry:GROUP", "not a class"),
+        ("tabel", "choose one of: function, simulated.arc_furnace"),
+        ("nowhere.at_all:X", "cannot be loaded"),
+        ("instruments.registry:Nothing", "Nothing"),
+        ("instruments.registry:GROUP", "not a class"),
     ],
 )
 def test_a_wrong_name_says_what_there_is(name, says):
     with pytest.raises(LabError, match=says):
         resolve_driver(name)
+
+
+def test_the_simulated_instruments_announce_themselves_without_the_science_installed(tmp_path):
+    code = f"""
+import sys
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {{"numpy", "scipy", "torch", "chgnet", "pymatgen", "pandas", "models"}}:
+            raise ImportError(name + " is not installed here")
+sys.meta_path.insert(0, Blocker())
+from instruments.registry import BUILT_IN, resolve_driver
+for name in BUILT_IN:
+    if name.startswith("simulated"):
+        driver = resolve_driver(name)(workdir={str(tmp_path)!r}, world={str(tmp_path)!r})
+        print(driver.capabilities()[0].name, driver.health()["state"])
+"""
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["arc_melt", "idle", "diffract", "idle", "magnetometry", "idle"], done.stderr

@@ -25,8 +25,11 @@ def job(parameters: dict, seed: int = 0) -> Job:
 def driver(tmp_path: Path) -> TableDriver:
     (tmp_path / "t.csv").write_text(CSV)
     return TableDriver(
-        workdir=tmp_path, file=str(tmp_path / "t.csv"), quantities={"yield_pct": [0, 100]},
-        parameters=["temperature_C", "solvent"], duration_s=60,
+        workdir=tmp_path,
+        file=str(tmp_path / "t.csv"),
+        quantities={"yield_pct": [0, 100]},
+        parameters=["temperature_C", "solvent"],
+        duration_s=60,
     )
 
 

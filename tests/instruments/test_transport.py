@@ -46,6 +46,8 @@ def keys(tmp_path):
 def context():
     one = zmq.Context()
     yield one
+    while strangers:
+        strangers.pop().close(0)
     one.destroy(0)
 
 
@@ -93,8 +95,12 @@ def test_a_host_cannot_take_anothers_name_by_its_frame(keys, context):
             received = await asyncio.wait_for(door.receive("work"), 5)
             assert received is not None
             assert received[0].name == "balance"
+            liar.close(0)
 
     asyncio.run(scene())
+
+
+strangers: list[zmq.Socket] = []
 
 
 def stranger(context, endpoints, server_key: str | None, pair: tuple[bytes, bytes] | None) -> Client:
@@ -107,6 +113,7 @@ def stranger(context, endpoints, server_key: str | None, pair: tuple[bytes, byte
         sock.curve_publickey, sock.curve_secretkey = pair
     sock.connect(endpoints["work"])
     client.socket = sock
+    strangers.append(sock)
     return client
 
 

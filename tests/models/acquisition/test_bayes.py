@@ -69,8 +69,8 @@ def test_is_an_acquisition():
 
 def test_beats_random_with_two_objectives_and_a_region_that_fails():
     pool = alloys()
-    chosen = [reached(pool, campaign(quick(), pool, 20, 2, seed)) for seed in range(3)]
-    chance = [reached(pool, campaign(RandomAcquisition(), pool, 20, 2, seed)) for seed in range(20)]
+    chosen = [reached(pool, campaign(quick(), pool, 20, 4, seed)) for seed in range(3)]
+    chance = [reached(pool, campaign(RandomAcquisition(), pool, 20, 4, seed)) for seed in range(20)]
     optimum = reached(pool, [make(pool, i) for i in range(len(pool))])
     assert min(chosen) > np.quantile(chance, 0.9)
     assert optimum - np.mean(chosen) < 0.4 * (optimum - np.mean(chance))
@@ -79,7 +79,7 @@ def test_beats_random_with_two_objectives_and_a_region_that_fails():
 def test_one_objective_finds_the_best_candidate():
     pool = alloys(300)
     best = max((o.values["M"] for o in (make(pool, i) for i in range(300)) if o.outcome == "measured"))
-    seen = campaign(quick([M]), pool, 24, 2, 0)
+    seen = campaign(quick([M]), pool, 24, 3, 0)
     assert max(o.values.get("M", 0) for o in seen) > 0.97 * best
 
 
@@ -149,17 +149,16 @@ def test_two_processes_choose_the_same_bytes():
     )
     here = Path(__file__).parent
     paths = os.pathsep.join([str(here), str(here.parents[2])])
-    outputs = [
-        subprocess.run(
+    running = [
+        subprocess.Popen(
             [sys.executable, "-c", script],
             env={**os.environ, "PYTHONPATH": paths, "PYTHONHASHSEED": hash_seed, "OMP_NUM_THREADS": threads},
-            capture_output=True,
-            check=True,
-            timeout=120,
-        ).stdout
+            stdout=subprocess.PIPE,
+        )
         for hash_seed, threads in (("1", "1"), ("2", "2"))
     ]
-    assert outputs[0]
+    outputs = [process.communicate(timeout=180)[0] for process in running]
+    assert b"qLogNEHVI" in outputs[0]
     assert outputs[0] == outputs[1]
 
 
@@ -238,12 +237,11 @@ def test_minimizing_is_maximizing_the_negative():
 def test_the_reference_point_says_what_is_of_interest():
     pool = alloys()
     seen = history(pool, 40)
-    costs = []
-    for limit in (1.7, 4.0):
-        cheap = COST.model_copy(update={"reference": limit})
-        picks = quick([M.model_copy(update={"reference": 0.5}), cheap]).choose(pool, seen, [], 3, seed=0)
-        costs.append(np.mean([c.predicted["cost"].mean for c in picks]))
-    assert costs[0] < 1.7 < costs[1]
+    strong = M.model_copy(update={"reference": 1.5}), COST.model_copy(update={"reference": 4.0})
+    cheap = M.model_copy(update={"reference": 0.0}), COST.model_copy(update={"reference": 1.3})
+    first, second = (quick(objectives).choose(pool, seen, [], 1, seed=0)[0].predicted for objectives in (strong, cheap))
+    assert first["M"].mean > second["M"].mean
+    assert first["cost"].mean > 1.3 > second["cost"].mean
 
 
 def test_three_objectives():
@@ -279,9 +277,11 @@ def test_an_id_listed_twice_is_chosen_once():
 
 
 def test_identical_features_still_give_new_candidates():
-    pool = ArrayPool(np.ones((600, 3)))
-    seen = [observe(pool, i, {"M": float(i)}) for i in range(590)]
-    assert sorted(ids(quick([M], []).choose(pool, seen, [], 20, seed=0))) == [f"row-{i}" for i in range(590, 600)]
+    pool = ArrayPool(np.ones((300, 3)))
+    seen = [observe(pool, i, {"M": float(i % 7)}) for i in range(290)]
+    choices = quick([M], []).choose(pool, seen, [], 20, seed=0)
+    assert sorted(ids(choices)) == [f"row-{i}" for i in range(290, 300)]
+    assert not any(c.note for c in choices)
 
 
 def test_a_gaussian_process_that_fails_is_a_forest_and_the_note_says_so(monkeypatch):

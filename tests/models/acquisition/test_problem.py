@@ -25,6 +25,7 @@ def test_features_fill_the_unit_cube():
 def test_constant_features_are_dropped():
     X = np.column_stack([np.full(10, 7.0), np.arange(10.0)])
     assert FeatureScaling(X)(X).shape == (10, 1)
+    assert FeatureScaling(X[:, :1])(X[:, :1]).tolist() == [[0.0]] * 10
 
 
 def test_an_outlier_neither_squeezes_the_others_nor_merges_with_another():
@@ -32,7 +33,7 @@ def test_an_outlier_neither_squeezes_the_others_nor_merges_with_another():
     scaled = FeatureScaling(X)(X)[:, 0]
     assert np.all(np.diff(scaled) > 0)
     Y = np.concatenate([RNG.normal(size=2000), [100.0]])[:, None]
-    assert np.ptp(FeatureScaling(Y)(Y)[:2000]) > 0.3
+    assert np.ptp(FeatureScaling(Y)(Y)[:2000]) > 0.2
 
 
 @given(st.lists(st.floats(-1e300, 1e300), min_size=1, max_size=6))

@@ -1,0 +1,77 @@
+"""Instruments for fault tests: physical enough that doing something twice shows."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from instruments.driver import Capability, Job, Limit, Outcome, Progress
+
+
+class Kiln:
+    """Fires a sample. Not idempotent: every firing is a line in the bench's book. A sensor tells what was fired."""
+
+    def __init__(self, *, workdir: Path, bench: str, seconds: float = 0.0, **_: Any) -> None:
+        self.book = Path(bench) / "fired.jsonl"
+        self.seconds = seconds
+
+    def capabilities(self) -> list[Capability]:
+        return [Capability("fire", limits={"x": Limit(0, 1)}, quantities={"shrinkage_pct": Limit(0, 100)})]
+
+    def run(self, job: Job, progress: Progress) -> Outcome:
+        time.sleep(self.seconds)
+        with self.book.open("a") as file:
+            file.write(json.dumps({"command_id": job.command_id, "sample": job.sample, "x": job.parameters["x"]}) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        time.sleep(self.seconds)
+        return self._outcome(job)
+
+    def _outcome(self, job: Job) -> Outcome:
+        return Outcome("ok", {"shrinkage_pct": 10 + job.parameters["x"]}, duration_s=3600.0)
+
+    def stop(self) -> None:
+        pass
+
+    def health(self) -> dict[str, Any]:
+        return {}
+
+    def inspect(self, job: Job) -> Outcome | None:
+        lines = self.book.read_text().splitlines() if self.book.exists() else []
+        fired = any(json.loads(line)["command_id"] == job.command_id for line in lines)
+        return self._outcome(job) if fired else Outcome("untouched")
+
+
+class Gauge:
+    """Measures a fired sample with noise from the job's seed. Idempotent."""
+
+    def __init__(self, *, workdir: Path, seconds: float = 0.0, **_: Any) -> None:
+        self.seconds = seconds
+
+    def capabilities(self) -> list[Capability]:
+        return [Capability("gauge", quantities={"strength_MPa": Limit(0, 1000)}, idempotent=True)]
+
+    def run(self, job: Job, progress: Progress) -> Outcome:
+        time.sleep(self.seconds)
+        x = job.parameters["x"]
+        noise = (job.seed % 1000) / 1000
+        return Outcome("ok", {"strength_MPa": 100 - 80 * (x - 0.3) ** 2 + noise}, duration_s=1200 + 600 * x)
+
+    def stop(self) -> None:
+        pass
+
+    def health(self) -> dict[str, Any]:
+        return {}
+
+    def inspect(self, job: Job) -> Outcome | None:
+        return Outcome("untouched")
+
+
+class BlindKiln(Kiln):
+    """A kiln without a sensor: after a crash nobody can tell."""
+
+    def inspect(self, job: Job) -> Outcome | None:
+        return None

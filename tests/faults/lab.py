@@ -1,0 +1,116 @@
+"""A small campaign on real host processes, and what must hold of it whatever was killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from controller.run import begin
+from controller.rundir import RunDirectory
+from controller.state import State
+from instruments.ledger import starts
+
+ROOT = Path(__file__).resolve().parents[2]
+
+CAMPAIGN = """
+name: kiln
+budget: {{experiments: {budget}}}
+space:
+  kind: parameters
+  parameters: {{x: {{low: 0, high: 1}}}}
+pool_size: 64
+objectives: [{{name: strength_MPa}}]
+acquisition: {{name: "tests.faults.science:Butterfly"}}
+planner: {{name: "tests.faults.science:FireAndGauge"}}
+batch: 2
+lab:
+  clock: simulated
+  timeout_s: 40
+  instruments:
+    kiln: {{driver: "tests.faults.drivers:{kiln}", settings: {{bench: "{bench}", seconds: {seconds}}}}}
+    gauge: {{driver: "tests.faults.drivers:Gauge", settings: {{seconds: {seconds}}}}}
+compute: {{backend: local}}
+"""
+
+
+class Bench:
+    """One run of the campaign in its own directory."""
+
+    def __init__(self, folder: Path, *, budget: int = 3, seconds: float = 0.0, kiln: str = "Kiln") -> None:
+        self.folder, self.run = folder, RunDirectory(folder / "run")
+        folder.mkdir(parents=True, exist_ok=True)
+        file = folder / "kiln.yaml"
+        file.write_text(CAMPAIGN.format(budget=budget, bench=folder, seconds=seconds, kiln=kiln))
+        begin(file, self.run, seed=None, budget=None)
+
+    def start(self, who: str = "nobody", when: str = "after", number: int = 0) -> subprocess.Popen[str]:
+        """Start (or resume) the campaign; it kills ``who`` at the boundary."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "tests.faults.victim", str(self.run.path), who, when, str(number)],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def finish(self, who: str = "nobody", when: str = "after", number: int = 0) -> tuple[int, str, str]:
+        """Run to the end of the process; return its exit code and output."""
+        process = self.start(who, when, number)
+        out, err = process.communicate(timeout=120)
+        return process.returncode, out, err
+
+    def resume_until_finished(self, times: int = 3) -> State:
+        """Resume until the campaign is finished."""
+        last = ""
+        for _ in range(times):
+            _, _, last = self.finish()
+            state, _ = self.run.load()
+            if state.finished:
+                return state
+        raise AssertionError(f"not finished after {times} resumes: {last}")
+
+    def kill_at_random(self, generator: random.Random, who: list[str], span_s: float) -> str:
+        """Start, wait a random time, kill somebody; return who."""
+        from tests.faults.victim import host_pid
+
+        process = self.start()
+        name = generator.choice(who)
+        time.sleep(generator.uniform(0.3, span_s))
+        if name == "controller":
+            process.kill()
+        else:
+            pid = host_pid(self.run.path, name)
+            if pid:
+                os.kill(pid, 9)
+        try:
+            process.communicate(timeout=120)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            raise
+        return name
+
+    def choices(self) -> list[str]:
+        """The choices in order, as JSON, byte for byte."""
+        state, _ = self.run.load()
+        return [experiment.choice.model_dump_json() for experiment in state.experiments.values()]
+
+    def observations(self) -> list[str]:
+        """What was learnt, in order."""
+        state, _ = self.run.load()
+        return [observation.model_dump_json() for observation in state.observations]
+
+    def check_nothing_physical_was_repeated(self) -> None:
+        """From the hosts' ledgers and the kiln's own book, not from the journal."""
+        for ledger in (self.run.lab / "hosts").glob("*/ledger.sqlite"):
+            repeated = {name: count for name, count in starts(ledger).items() if count > 1}
+            assert not repeated, f"{ledger.parent.name} started {repeated}"
+        fired = [json.loads(line) for line in (self.folder / "fired.jsonl").read_text().splitlines()]
+        samples = [line["sample"] for line in fired]
+        assert len(samples) == len(set(samples)), f"fired twice: {samples}"
