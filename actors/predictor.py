@@ -13,6 +13,7 @@ from actors.spec import ScienceSpec
 from models.errors import SpaceError
 from models.observation import Observation
 from models.pool import CandidatePool
+from models.predictors.optimistic import optimistic_screen
 from models.screening import screen
 from models.spaces import EnumerableSpace
 
@@ -70,15 +71,18 @@ class PredictorRole:
         if self._spec.predictor is None:
             return None, [rules]
         begin = time.perf_counter()
-        ensemble = self._spec.predictor.build(
-            "predictors", space=self._space, objectives=self._spec.objectives, constraints=self._spec.constraints
+        predictor = self._spec.predictor.build("predictors", space=self._space, quantities=self._spec.learnt)
+        screened = optimistic_screen(
+            predictor, self._pool, observations, self._spec.objectives, self._spec.constraints
         )
-        mask, detail = ensemble.screen(self._pool, observations)
+        detail = {"infeasible": float(screened.infeasible), "uninteresting": float(screened.uninteresting)}
+        if screened.judged:
+            detail |= {"false_negative_rate": screened.false_negative_rate, "judged": float(screened.judged)}
         report = StageReport(
             stage="ensemble",
             taken=len(self._pool),
-            passed=int(mask.sum()) if mask is not None else len(self._pool),
+            passed=screened.passed,
             seconds=round(time.perf_counter() - begin, 4),
             detail=detail,
         )
-        return mask, [rules, report]
+        return screened.mask, [rules, report]

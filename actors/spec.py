@@ -60,6 +60,12 @@ class ScienceSpec(BaseModel):
     pool_size: int = 4096
     stages: dict[str, StageSpec] = Field(default_factory=dict)
 
+    @property
+    def learnt(self) -> tuple[str, ...]:
+        """Quantities that only an experiment can tell: what a predictor has to learn."""
+        names = [o.name for o in self.objectives if o.source != "computed"] + [c.name for c in self.constraints]
+        return tuple(dict.fromkeys(names))
+
     def build_space(self) -> Space:
         """Make the design space. Raises ModelError subclasses that name the field to change."""
         names = tuple(dict.fromkeys([o.name for o in self.objectives] + [c.name for c in self.constraints]))

@@ -25,6 +25,7 @@ import contextlib
 import io
 import json
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from instruments.simulated.oracle import POTENTIAL, equation_of_state, potential
@@ -44,7 +45,7 @@ ARSENIC = "As 3.7598 10.5475 .22707 Sb 4.3084 11.2740 .23349 Bi 4.5460 11.8623 .
 SELENIUM = "Se 4.3662 4.9536 .2254 Te 4.4572 5.9290 .2633"
 
 THIRD = (1 / 3, 2 / 3, 1 / 4)
-SPECIAL: dict[str, tuple[str, str, tuple[float, ...], list[tuple[float, float, float]]]] = {
+SPECIAL: dict[str, tuple[str, str, tuple[float, ...], list[tuple[float, ...]]]] = {
     # symbol: (name, space group, (a, b, c, alpha, beta, gamma), one position of each orbit)
     "H": ("alpha-N2 type, ordered H2", "Pa-3", (5.31,) * 3 + (90,) * 3, [(0.0402,) * 3]),
     "B": ("alpha-B12", "R-3m", (4.908, 4.908, 12.567, 90, 90, 120),
@@ -79,7 +80,7 @@ def starting_structures() -> dict[str, tuple[str, str, Any]]:
     """Return symbol -> (name, space group, conventional pymatgen Structure as measured), by atomic number."""
     from pymatgen.core import Element, Lattice, Structure
 
-    def build(symbol: str, group: str, cell: tuple[float, ...], sites: list[tuple[float, float, float]]) -> Structure:
+    def build(symbol: str, group: str, cell: tuple[float, ...], sites: Sequence[tuple[float, ...]]) -> Structure:
         return Structure.from_spacegroup(
             group, Lattice.from_parameters(*cell), [symbol] * len(sites), [list(site) for site in sites], tol=1e-4
         )
@@ -114,14 +115,14 @@ def reference(symbol: str, name: str, group: str, start: Any) -> dict[str, Any]:
     Raises:
         RuntimeError: CHGNet finds no minimum.
     """
-    from chgnet.model import StructOptimizer
+    from chgnet.model.dynamics import StructOptimizer
     from pymatgen.core import Element, Structure
     from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
     from pymatgen.symmetry.groups import SpaceGroup
 
     structure = start.get_primitive_structure()
     name = f"{name}, {group.split(':')[0]}"
-    if name[:2] not in RIGID:
+    if name.split()[0] not in RIGID:
         with contextlib.redirect_stdout(io.StringIO()):  # it prints the device
             optimizer = StructOptimizer(model=potential(), use_device="cpu")
         relaxed: Any = optimizer.relax(structure, fmax=1e-3, steps=600, verbose=False)["final_structure"]

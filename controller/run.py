@@ -156,9 +156,7 @@ def check_science(campaign: Campaign, base_dir: Path) -> int | None:
         space = spec.build_space()
         spec.planner.build("planners")
         if spec.predictor:
-            spec.predictor.build(
-                "predictors", space=space, objectives=spec.objectives, constraints=spec.constraints
-            )
+            spec.predictor.build("predictors", space=space, quantities=spec.learnt)
         for objective in spec.objectives:
             _check_source(objective.name, objective.source)
     except (ModelError, TypeError, ValueError, OSError) as error:

@@ -6,7 +6,9 @@ the connection's key. ZeroMQ is never trusted to deliver: whoever sends, sends a
 
 from __future__ import annotations
 
+import asyncio
 import json
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +23,8 @@ from zmq.utils.monitor import recv_monitor_message
 from instruments.arrays import MAX_FRAME_BYTES
 from instruments.errors import LabError
 from instruments.keys import CONTROLLER, PublicKey, Registry, Role, load_registry, load_secret
+
+log = logging.getLogger("athanor.transport")
 
 Channel = Literal["work", "stop"]
 CHANNELS: tuple[Channel, ...] = ("work", "stop")
@@ -79,7 +83,11 @@ class _Authenticator(Authenticator):
 
     async def _answer(self) -> None:
         while True:
-            await self.handle_zap_message(await self.zap_socket.recv_multipart())
+            request = await self.zap_socket.recv_multipart()
+            try:
+                await self.handle_zap_message(request)
+            except Exception:  # unanswered, this one stays outside; the others must still get in
+                log.exception("the authenticator failed on a request")
 
     def stop(self) -> None:
         """Answer no more: every door is shut from now on."""

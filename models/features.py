@@ -38,20 +38,32 @@ def composition_features(amounts: np.ndarray, symbols: Sequence[str]) -> tuple[n
         amounts: (n, len(symbols)) atoms per formula unit, any scale.
         symbols: the element of each column.
     """
-    fraction = amounts / amounts.sum(axis=1, keepdims=True)
+    fraction = amounts / weighted_sum(amounts, np.ones(len(symbols)))[:, None]
     columns, names = [], []
     for prop, statistic in COMPOSITION_STATISTICS:
         value = elements.values(prop, symbols)
-        mean = fraction @ value
+        mean = weighted_sum(fraction, value)
         if statistic == "mean":
             columns.append(mean)
         else:
-            columns.append(np.sqrt(np.maximum(fraction @ value**2 - mean**2, 0.0)))
+            columns.append(np.sqrt(np.maximum(weighted_sum(fraction, value**2) - mean**2, 0.0)))
         names.append(f"{prop}_{statistic}")
-    excess = fraction @ elements.values("valence_electrons", symbols) - 6.0
+    excess = weighted_sum(fraction, elements.values("valence_electrons", symbols)) - 6.0
     columns += [excess, np.abs(excess)]
     names += ["slater_pauling", "slater_pauling_magnitude"]
     return np.column_stack(columns), names
+
+
+def weighted_sum(weights: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Return ``weights @ values``, (n,), summed column by column.
+
+    A matrix product may differ in the last bit with the number of rows; features must not, since a campaign that is
+    resumed has to choose the same candidates.
+    """
+    out = np.zeros(len(weights))
+    for j in np.flatnonzero(weights.any(axis=0)).tolist():
+        out += weights[:, j] * values[j]
+    return out
 
 
 def miedema_interface_enthalpy(symbols: Sequence[str]) -> np.ndarray | None:

@@ -95,7 +95,8 @@ class BayesAcquisition:
             problem = build_problem(pool, observations, pending, self.objectives, self.constraints)
             batch = _Batch(pool, problem, {o.candidate.id for o in observations} | {c.id for c in pending}, q)
             early = max(0, self.initial - len(observations) - len(pending))
-            self._explore(batch, min(q, early) if observations else q, seed)
+            learned = any(np.isfinite(values).any() for values in problem.values.values())
+            self._explore(batch, min(q, early) if learned or (observations and not problem.values) else q, seed)
             try:
                 self._exploit(batch, seed)
             except Exception as error:  # whatever the data did to the models, the lab must not stand still

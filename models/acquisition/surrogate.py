@@ -140,7 +140,8 @@ class Forest:
         """Mean and standard deviation over the trees, (n,) each."""
         if not len(X):
             return X.new_zeros(0), X.new_zeros(0)
-        votes = torch.stack([torch.from_numpy(tree.predict(X.numpy())) for tree in self.trees])
+        features = X.numpy().astype(np.float32)  # what a tree works in; checked here once, not once a tree
+        votes = torch.stack([torch.from_numpy(tree.predict(features, check_input=False)) for tree in self.trees])
         return votes.mean(0), votes.std(0).clamp_min(0.05)
 
     def believe(self, X: Tensor) -> Forest:

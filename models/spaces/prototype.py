@@ -114,8 +114,8 @@ class PrototypeSpace(EnumerableSpace):
         if prototype not in known:
             raise UnknownNameError(f"{name!r} names no prototype of this space; they are {', '.join(known)}")
         p = known.index(prototype)
-        if isinstance(candidate, Candidate) and set(candidate.sites) == set(self.templates[p].labels):
-            decoration = [candidate.sites[label] for label in self.templates[p].labels]
+        if isinstance(candidate, Candidate) and set(candidate.sites) == set(self.spec.prototypes[p].labels):
+            decoration = [candidate.sites[label] for label in self.spec.prototypes[p].labels]
         else:
             decoration = re.findall(r"([A-Z][a-z]?)\d*", formula)
         row = self._canonical(p, decoration)
@@ -274,7 +274,7 @@ class PrototypeSpace(EnumerableSpace):
             title = "".join(label_group)
             for prop in SITE_PROPERTIES:
                 value = elements.values(prop, self._symbols)[rows[:, at]] if at else np.zeros((len(rows), 1))
-                columns.append(value.mean(axis=1, keepdims=True))
+                columns.append(sum(value[:, [j]] for j in range(value.shape[1])) / value.shape[1])
                 names.append(f"{title}_{prop}")
                 if len(label_group) > 1:
                     columns.append(np.ptp(value, axis=1)[:, None])

@@ -73,12 +73,19 @@ def test_beats_random_with_two_objectives_and_a_region_that_fails():
     chance = [reached(pool, campaign(RandomAcquisition(), pool, 20, 4, seed)) for seed in range(20)]
     optimum = reached(pool, [make(pool, i) for i in range(len(pool))])
     assert min(chosen) > np.quantile(chance, 0.9)
-    assert optimum - np.mean(chosen) < 0.4 * (optimum - np.mean(chance))
+    assert optimum - min(chosen) < 0.2 * (optimum - np.mean(chance))
+
+
+def test_a_narrow_early_front_does_not_hide_what_lies_beyond_its_ends():
+    pool = alloys()
+    cheap = [r for r in range(len(pool)) if pool.computed("cost")[r] < 1.4 and make(pool, r).outcome == "measured"]
+    choices = quick().choose(pool, [*history(pool, 12), *(make(pool, r) for r in cheap[:10])], [], 4, seed=0)
+    assert max(c.predicted["cost"].mean for c in choices) > 1.4
 
 
 def test_one_objective_finds_the_best_candidate():
     pool = alloys(300)
-    best = max((o.values["M"] for o in (make(pool, i) for i in range(300)) if o.outcome == "measured"))
+    best = max(o.values["M"] for o in (make(pool, i) for i in range(300)) if o.outcome == "measured")
     seen = campaign(quick([M]), pool, 24, 3, 0)
     assert max(o.values.get("M", 0) for o in seen) > 0.97 * best
 
@@ -100,6 +107,14 @@ def test_a_design_goes_on_while_no_result_has_come():
     pool = alloys()
     pending = [pool[i] for i in range(20)]
     assert quick().choose(pool, [], pending, 1, seed=0)[0].method == "initial-design"
+
+
+def test_a_design_goes_on_while_every_measurement_fails():
+    pool = alloys()
+    seen = [observe(pool, i, {}, "failed_measurement") for i in range(10)]
+    choices = quick().choose(pool, seen, [], 3, seed=0)
+    assert {c.method for c in choices} == {"initial-design"}
+    assert len(set(ids(choices)) - {f"row-{i}" for i in range(10)}) == 3
 
 
 def test_a_choice_explains_itself():
@@ -203,8 +218,9 @@ def test_while_all_fail_it_looks_for_what_works():
 
     def synthesise(row):
         phase = float(pool.features[row].sum() / 2)
-        ok = phase > 0.85
-        return observe(pool, row, {"phase": phase, **({"M": 1.0} if ok else {})}, "measured" if ok else "failed_synthesis")
+        if phase < 0.85:
+            return observe(pool, row, {"phase": phase}, "failed_synthesis")
+        return observe(pool, row, {"phase": phase, "M": 1.0})
 
     constraint = Constraint(name="phase", at_least=0.85)
     failing = [r for r in range(400) if pool.features[r].sum() < 1.2][:8]

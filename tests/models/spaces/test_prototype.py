@@ -12,6 +12,10 @@ from models.spaces.prototype import decoration_count
 from tests.models.prototypes import ELEMENTS, L2_1, PEROVSKITE, XA
 
 
+spglib_warns = pytest.mark.filterwarnings("ignore:Set OLD_ERROR_HANDLING:DeprecationWarning")
+"""spglib 2.6 and later warns of its own default in every call that pymatgen makes."""
+
+
 def space_of(prototypes, elements, **settings):
     return build_space({"kind": "prototype", "prototypes": prototypes, "elements": elements, **settings})
 
@@ -36,7 +40,7 @@ def test_the_main_campaign_has_39270_different_heuslers(heuslers):
     assert len({heuslers.name_of(i) for i in range(heuslers.size)}) == heuslers.size
 
 
-@settings(max_examples=40, deadline=None)
+@settings(deadline=None)
 @given(st.data())
 def test_a_space_holds_every_decoration_once_up_to_equivalence(data):
     pool = ["Fe", "Co", "Mn", "Al", "Si", "Ga"]
@@ -57,10 +61,18 @@ def test_a_space_holds_every_decoration_once_up_to_equivalence(data):
             space_of([prototype], lists, distinct=distinct)
         return
     space = space_of([prototype], lists, distinct=distinct)
-    found = [crystal(*(c.sites[label] for label in "XYZ")) for c in (space[i] for i in range(space.size))]
+    sites = [[space.elements[j] for j in space.sites_at(np.arange(space.size), label)] for label in "XYZ"]
+    found = [crystal(*trio) for trio in zip(*sites, strict=True)]
     assert len(found) == len(set(found))
     assert set(found) == expected
-    assert all(space.index_of(space[i]) == i == space.index_of(space.name_of(i)) for i in range(space.size))
+    names = [f"L2_1-{x}2{y}{z}" for x, y, z in zip(*sites, strict=True)]
+    assert [space.index_of(name) for name in names] == list(range(space.size))
+
+
+def test_a_name_leads_to_its_candidate(heuslers):
+    for i in range(0, heuslers.size, 1009):
+        assert heuslers.index_of(heuslers.name_of(i)) == i == heuslers.index_of(heuslers[i])
+        assert heuslers[i].id == heuslers.name_of(i)
 
 
 @given(st.integers(3, 12), st.integers(1, 3))
@@ -102,6 +114,7 @@ def test_a_heusler_has_four_atoms_in_its_primitive_cell(heuslers):
         assert sorted(candidate.crystal.species) == ["Co", "Co", "Mn", "Si"]
 
 
+@spglib_warns
 @pytest.mark.parametrize(
     ("name", "group"), [("L2_1-Co2MnSi", "Fm-3m"), ("XA-Mn2CoAl", "F-43m"), ("XA-Cu2MnAl", "F-43m")]
 )
@@ -143,7 +156,8 @@ def test_the_unrelaxed_cells_of_a_thousand_heuslers_are_near_dft(athanor_data):
     import pandas as pd
 
     table = pd.read_csv(athanor_data / "compositions" / "heusler_full.csv.gz")
-    table = table[(table.structure_type == "l21") & ~table.suspect_row]
+    different = (table.X != table.Y) & (table.X != table.Z) & (table.Y != table.Z)
+    table = table[(table.structure_type == "l21") & ~table.suspect_row & different]
     space = space_of([L2_1], {"*": sorted({*table.X, *table.Y, *table.Z})})
     rows = [(space.index_of(f"L2_1-{r.X}2{r.Y}{r.Z}"), r.lattice_parameter_ang) for r in table.itertuples()]
     indices, measured = np.array([r[0] for r in rows]), np.array([r[1] for r in rows])
@@ -191,6 +205,7 @@ def test_prototypes_with_different_labels_share_one_space():
     assert np.isfinite(features).all()
 
 
+@spglib_warns
 def test_a_structure_file_is_a_prototype(tmp_path, heuslers):
     known = heuslers[heuslers.index_of("L2_1-Co2MnSi")].crystal.to_pymatgen()
     known.to(filename=str(tmp_path / "co2mnsi.cif"))
