@@ -29,6 +29,7 @@ BACK_OFF_S, BACK_OFF_MAX_S = 0.5, 30.0
 STEADY_S = 60.0
 """A host that has lived so long is forgiven its earlier ends."""
 POLL_S = 0.02
+SETTLE_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -129,6 +130,13 @@ class LocalHosts:
         """Name -> the host's ledger (see ``instruments.ledger.starts``)."""
         return {name: hosted.config.ledger for name, hosted in self._hosts.items()}
 
+    def leave(self) -> None:
+        """Let the hosts live on, for the next controller to find (see ``linger_s``); this object is done with them."""
+        for hosted in self._hosts.values():
+            if hosted.process is not None and hosted.process.poll() is None:
+                hosted.process.returncode = 0  # ours no longer: Popen must not warn about a child left behind
+            hosted.process = None
+
     def terminate(self, *, grace_s: float = 0.0, timeout_s: float = 10.0) -> None:
         """End all hosts; none is left behind.
 
@@ -178,6 +186,11 @@ class LocalHosts:
         if identity is not None:
             self._tell("host-attached", name, f"process {identity.pid} was alive")
             return "attached"
+        if hosted.process is not None:
+            try:
+                hosted.process.wait(SETTLE_S)  # killed, it gives up its ledger a moment before it is gone
+            except subprocess.TimeoutExpired:
+                return "attached"  # it is still coming up
         config.workdir.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"{name}.json"
         path.write_text(config.model_dump_json(indent=1))

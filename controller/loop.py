@@ -21,6 +21,10 @@ from instruments.errors import OutcomeUnknown, Refused
 from instruments.messages import Command, Report
 
 
+QUIET_S = 0.02
+"""How long something staged may wait for company before it is committed; commands never wait."""
+
+
 class Hands(Protocol):
     """The controller's end of the laboratory network, as the loop uses it."""
 
@@ -87,13 +91,13 @@ class Loop:
             while True:
                 begin = time.perf_counter()
                 self._settle()
-                durable, self._unacknowledged = self._unacknowledged, []
-                for instrument, command_id in durable:
-                    await self.hands.acknowledge(instrument, command_id)
                 wanted = self._wanted()
-                for task in wanted:
-                    if task not in self._running:
-                        self._running[task] = asyncio.create_task(self._see_through(task))
+                fresh = [task for task in wanted if task not in self._running]
+                leaving = any(isinstance(task, CommandTask) for task in fresh)
+                if leaving or not wanted or self.state.finished:
+                    await self._make_durable()
+                for task in fresh:
+                    self._running[task] = asyncio.create_task(self._see_through(task))
                 self.overhead.add(time.perf_counter() - begin)
                 self.watch(self.state)
                 if self.state.finished:
@@ -107,13 +111,19 @@ class Loop:
             await asyncio.gather(*self._running.values(), return_exceptions=True)
 
     def _settle(self) -> None:
-        """Append every event that follows from the state, then make all of it durable in one commit."""
+        """Append every event that follows from the state."""
         while True:
             plan = decide(self.state)
             if not plan.events:
                 break
             self.append(list(plan.events))
+
+    async def _make_durable(self) -> None:
+        """Commit everything staged, then tell the hosts which reports they may forget."""
         self.journal.commit()
+        durable, self._unacknowledged = self._unacknowledged, []
+        for instrument, command_id in durable:
+            await self.hands.acknowledge(instrument, command_id)
 
     def append(self, events: list[ev.Event]) -> None:
         """Stage events and fold them; they are durable before anything is done about them."""
@@ -146,8 +156,18 @@ class Loop:
         raise LabNeedsPerson(f"no instrument offers {', '.join(waiting) or 'anything'}: check lab.instruments.")
 
     async def _take_outcomes(self) -> None:
-        """Wait for something to happen, then take everything that has."""
-        batch = [await self._outcomes.get()]
+        """Wait for something to happen, then take everything that has.
+
+        What is only staged meanwhile (a choice, a plan, a report that its host keeps until it is acknowledged) shares the
+        commit of the next command, or gets its own after a moment of quiet.
+        """
+        try:
+            batch = [await asyncio.wait_for(self._outcomes.get(), QUIET_S)]
+        except TimeoutError:
+            begin = time.perf_counter()
+            await self._make_durable()
+            self.overhead.turns[-1] += time.perf_counter() - begin
+            batch = [await self._outcomes.get()]
         while not self._outcomes.empty():
             batch.append(self._outcomes.get_nowait())
         for outcome in batch:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,8 +16,9 @@ from controller.journal import Journal
 from controller.rundir import RunDirectory
 from controller.state import Experiment, State, evolve
 from controller.summary import is_feasible
+from controller.view_progress import number
 from models.acquisition.hypervolume import hypervolume, pareto_front
-from models.observation import Constraint, Objective, Observation
+from models.observation import Constraint, Objective, Observation, Prediction
 
 
 @dataclass(frozen=True)
@@ -251,13 +253,40 @@ _SUBSCRIPT = str.maketrans("0123456789.", "₀₁₂₃₄₅₆₇₈₉.")
 _SPELT = {"hhi": "supply risk (HHI)", "rwp": "Rwp"}
 
 
-def pretty(name: str) -> str:
-    """``saturation_magnetization_T`` as people write it: ``saturation magnetization (T)``."""
+def words_and_unit(name: str) -> tuple[str, str]:
+    """``saturation_magnetization_T`` -> ``("saturation magnetization", "T")``; the unit is empty where none is known."""
     for suffix in sorted(UNITS, key=len, reverse=True):
         if name.endswith(f"_{suffix}") and len(name) > len(suffix) + 1:
             stem = name[: -len(suffix) - 1]
-            return f"{_SPELT.get(stem, stem.replace('_', ' '))} ({UNITS[suffix]})"
-    return _SPELT.get(name, name.replace("_", " "))
+            return _SPELT.get(stem, stem.replace("_", " ")), UNITS[suffix]
+    return _SPELT.get(name, name.replace("_", " ")), ""
+
+
+def pretty(name: str) -> str:
+    """``saturation_magnetization_T`` as people write it: ``saturation magnetization (T)``."""
+    words, unit = words_and_unit(name)
+    return f"{words} ({unit})" if unit else words
+
+
+def amount(value: float) -> str:
+    """A number with a true minus sign."""
+    return number(value).replace("-", "−")
+
+
+def quantity(name: str, value: float) -> str:
+    """``saturation magnetization 1.6 T``."""
+    words, unit = words_and_unit(name)
+    return f"{words} {amount(value)}{' ' if unit and unit not in '°%' else ''}{unit}"
+
+
+def belief(prediction: Prediction) -> str:
+    """``1.14 ± 0.15``: the uncertainty with two digits, the mean with as many decimals."""
+    if prediction.std <= 0:
+        return amount(prediction.mean)
+    decimals = 1 - math.floor(math.log10(prediction.std))
+    if not -3 <= decimals <= 6:
+        return f"{amount(prediction.mean)} ± {prediction.std:.2g}"
+    return f"{prediction.mean:.{max(0, decimals)}f} ± {prediction.std:.{max(0, decimals)}f}".replace("-", "−")
 
 
 def formula(text: str) -> str:

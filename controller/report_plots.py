@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
 from controller.report_baseline import Band, Baseline
-from controller.report_data import Row, RunData, formula, pretty
+from controller.report_data import Row, RunData, belief, formula, pretty, quantity
 from controller.report_svg import Chart, nice_range
 from controller.view_progress import label, number
 from models.observation import Objective
@@ -16,7 +17,7 @@ from models.observation import Objective
 Z90 = 1.6449
 MOST_BARS = 3000
 _OUTCOME_STYLE = {"measured": "bar-good", "failed_synthesis": "bar-fail", "failed_measurement": "bar-bad", "": "bar-open"}
-_OUTCOME_WORDS = {
+OUTCOME_WORDS = {
     "measured": "measured",
     "failed_synthesis": "failed synthesis",
     "failed_measurement": "failed measurement",
@@ -66,7 +67,7 @@ def pareto(run: RunData, first: Objective, second: Objective) -> str:
     )
     front = [(row.values[first.name], row.values[second.name]) for row in run.front]
     if len(run.campaign.objectives) == 2:
-        chart.line(_staircase(front, first, chart), "front")
+        chart.line(_staircase(front, first, second, chart), "front")
         chart.legend("line", "front", "Pareto front")
     for row in shown:
         style = "dot-front" if row in run.front else ("dot-result" if row.feasible else "dot-out")
@@ -101,12 +102,13 @@ def parity(run: RunData, name: str) -> Parity | None:
     """Predicted against measured; ``None`` where nothing was both predicted with an uncertainty and measured."""
     pairs = []
     for row in run.finished:
-        belief = row.experiment.choice.predicted.get(name)
-        if belief is not None and belief.std > 0 and name in row.values:
-            pairs.append((row, row.values[name], belief.mean, belief.std))
+        guess = row.experiment.choice.predicted.get(name)
+        if guess is not None and guess.std > 0 and name in row.values:
+            pairs.append((row, row.values[name], guess))
     if not pairs:
         return None
-    measured, mean, std = (np.array([p[i] for p in pairs]) for i in (1, 2, 3))
+    measured = np.array([value for _, value, _ in pairs])
+    mean, std = (np.array([getattr(guess, part) for _, _, guess in pairs]) for part in ("mean", "std"))
     # Whiskers of hopeless predictions may leave the picture; the points may not.
     low, high = nice_range([*measured, *mean], margin=0.12)
     chart = Chart(
@@ -115,13 +117,12 @@ def parity(run: RunData, name: str) -> Parity | None:
         x_label=f"measured {pretty(name)}",
         y_label="predicted before",
         title=f"predicted against measured {pretty(name)}",
-        width=400,
-        height=380,
     )
     chart.line([(low, low), (high, high)], "ideal")
-    for row, x, y, s in pairs:
-        chart.whisker(x, max(low, y - Z90 * s), min(high, y + Z90 * s))
-        tip = f"{label(row.experiment.candidate)}: measured {number(x)}, predicted {number(y)} ± {number(s)}"
+    for row, x, p in pairs:
+        y, reach = p.mean, Z90 * p.std
+        chart.whisker(x, max(low, y - reach), min(high, y + reach))
+        tip = f"{label(row.experiment.candidate)}: measured {number(x)}, predicted {belief(p)}"
         chart.dot(x, y, "dot-result", tip=tip, radius=3.5)
     inside = int((np.abs(measured - mean) <= Z90 * std).sum())
     return Parity(name, chart.svg(), inside, len(pairs), float(np.sqrt(((measured - mean) ** 2).mean())))
@@ -153,7 +154,7 @@ def gantt(run: RunData) -> str:
         tip = f"{row.experiment.id} {label(row.experiment.candidate)}: {number(span)} h, {record.verdict.replace('_', ' ')}"
         chart.bar(record.start_s / 3600 * per_hour, record.finish_s / 3600 * per_hour, y - 0.32, y + 0.32, style, tip)
     for outcome in dict.fromkeys(row.experiment.outcome for _, _, row in bars):
-        chart.legend("bar", _OUTCOME_STYLE[outcome], _OUTCOME_WORDS[outcome])
+        chart.legend("bar", _OUTCOME_STYLE[outcome], OUTCOME_WORDS[outcome])
     return chart.svg()
 
 
@@ -205,7 +206,7 @@ def pattern(x: np.ndarray, y: np.ndarray, lines: list[tuple[float, str]], x_labe
             chart.bar(place, place, -0.075 * top, -0.02 * top, "reflection", name)
     if lines:
         chart.legend("line", "trace", "measured")
-        chart.legend("bar", "reflection", "where the wanted crystal reflects, at the measured cell volume")
+        chart.legend("line", "reflection", "where the wanted crystal reflects, at the measured cell volume")
     return chart.svg()
 
 
@@ -238,7 +239,7 @@ def _draw_baseline(chart: Chart, band: Band | None, words: str) -> None:
     x = [place for place in x if place <= chart.x[1]]
     if band.low is not None and band.high is not None:
         chart.band(x, list(band.low[: len(x)]), list(band.high[: len(x)]), "band")
-    chart.line(zip(x, band.middle, strict=False), "baseline", steps=band.low is None)
+    chart.line(zip(x, band.middle, strict=False), "baseline", steps=True)
     chart.legend("line", "baseline", words)
 
 
@@ -248,35 +249,30 @@ def _extent(band: Band | None) -> list[float]:
     return [float(v) for curve in (band.low, band.middle, band.high) if curve is not None for v in curve]
 
 
-def _staircase(front: list[tuple[float, float]], first: Objective, chart: Chart) -> list[tuple[float, float]]:
-    """The boundary of what the front dominates, from axis to axis."""
+def _staircase(
+    front: list[tuple[float, float]], first: Objective, second: Objective, chart: Chart
+) -> list[tuple[float, float]]:
+    """The boundary of what the front dominates, from the worst first objective to the worst second one."""
     points = sorted(front, key=lambda p: first.sign * p[0])
     if not points:
         return []
-    worst_x = chart.x[0] if first.sign > 0 else chart.x[1]
-    corners = [(worst_x, points[0][1])]
-    for (x0, y0), (_, y1) in zip(points, [*points[1:], points[-1]], strict=True):
-        corners += [(x0, y0), (x0, y1)]
-    x_end, y_end = points[-1]
-    worst_y = chart.y[0] if y_end >= min(y for _, y in points) and _falls(points) else chart.y[1]
-    return [*corners[:-1], (x_end, y_end), (x_end, worst_y)]
-
-
-def _falls(points: list[tuple[float, float]]) -> bool:
-    """True where the second objective is maximized: it falls as the first improves."""
-    return len(points) > 1 and points[0][1] > points[-1][1]
+    corners = [(chart.x[0] if first.sign > 0 else chart.x[1], points[0][1])]
+    for (x, y), (_, y_next) in pairwise([*points, (math.nan, chart.y[0] if second.sign > 0 else chart.y[1])]):
+        corners += [(x, y), (x, y_next)]
+    return corners
 
 
 def _name_points(chart: Chart, front: list[Row], first: Objective, second: Objective) -> None:
     """Write names beside the front's points where they do not run into each other."""
-    taken: list[tuple[float, float]] = []
+    taken: list[tuple[float, float, float]] = []
     for row in front:
         x, y = chart.at(row.values[first.name], row.values[second.name])
         words = formula(row.experiment.candidate.formula) or row.experiment.candidate.id
-        left = x + 12 + 7 * len(words) > chart.width - chart.right
-        spot = (x - 4 - 7 * len(words) if left else x + 8, y - 8)
-        if all(abs(spot[1] - b) > 13 or abs(spot[0] - a) > 60 for a, b in taken):
-            taken.append(spot)
+        wide = 7.5 * len(words)
+        left = x + 12 + wide > chart.width - chart.right
+        begin, end = (x - 8 - wide, x - 8) if left else (x + 8, x + 8 + wide)
+        if all(abs(y - level) > 14 or end < a or begin > b for a, b, level in taken):
+            taken.append((begin, end, y))
             data = (row.values[first.name], row.values[second.name])
             chart.text(*data, words, dx=-8 if left else 8, dy=-8, anchor="end" if left else "start")
 
@@ -286,5 +282,5 @@ def _arrow(objective: Objective) -> str:
 
 
 def _tip(row: Row, *objectives: Objective) -> str:
-    values = ", ".join(f"{pretty(o.name)} {number(row.values[o.name])}" for o in objectives)
+    values = ", ".join(quantity(o.name, row.values[o.name]) for o in objectives)
     return f"{row.experiment.id} {label(row.experiment.candidate)}: {values}"

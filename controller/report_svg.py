@@ -115,7 +115,7 @@ class Chart:
             px = self.at(value, self.y[0])[0]
             self._parts.append(f'<line class="grid" x1="{px:.1f}" y1="{self.top}" x2="{px:.1f}" y2="{bottom}"/>')
             self._parts.append(f'<text class="tick" x="{px:.1f}" y="{bottom + 17}" text-anchor="middle">{_tick(value)}</text>')
-        marks = y_ticks if y_ticks is not None else [(v, _tick(v)) for v in ticks(*self.y, count=max(3, self.height // 70))]
+        marks = y_ticks if y_ticks is not None else [(v, _tick(v)) for v in ticks(*self.y, count=max(3, self.height // 60))]
         for value, words in marks:
             py = self.at(self.x[0], value)[1]
             if y_ticks is None:
@@ -134,7 +134,7 @@ class Chart:
     def _drawn_legend(self) -> tuple[str, int]:
         parts, x, row = [], float(self.left), 0
         for shape, style, words in self._legend:
-            wide = 30 + 6.6 * len(words)
+            wide = 34 + 7.4 * len(words)
             if x > self.left and x + wide > self.width:
                 x, row = float(self.left), row + 1
             y = -22 * (self._rows() - row) + 16
@@ -151,7 +151,7 @@ class Chart:
     def _rows(self) -> int:
         x, rows = float(self.left), 1 if self._legend else 0
         for _, _, words in self._legend:
-            wide = 30 + 6.6 * len(words)
+            wide = 34 + 7.4 * len(words)
             if x > self.left and x + wide > self.width:
                 x, rows = float(self.left), rows + 1
             x += wide
@@ -189,6 +189,5 @@ def _spread(pair: tuple[float, float]) -> tuple[float, float]:
 def _tick(value: float) -> str:
     if abs(value) < 1e-12:
         return "0"
-    if 1e-3 <= abs(value) < 1e6:
-        return f"{value:,.6g}" if abs(value) >= 10000 else f"{value:.6g}"
-    return f"{value:.2g}"
+    plain = 1e-3 <= abs(value) < 1e6
+    return (f"{value:,.6g}" if plain else f"{value:.2g}").replace("-", "−")

@@ -282,6 +282,9 @@ def host_settings(campaign: Campaign, name: str, base_dir: Path, directory: RunD
     if instrument.driver == "table" and isinstance(campaign.space, TableSpec):
         settings.setdefault("file", campaign.space.file)
         settings.setdefault("quantities", list(measured_names(campaign)))
+        if isinstance(campaign.space.parameters, list):
+            columns = [*campaign.space.parameters, *filter(None, [campaign.space.composition])]
+            settings.setdefault("parameters", list(dict.fromkeys(columns)))
     if "file" in settings:
         settings["file"] = str(expand_path(settings["file"], base_dir).resolve())
     if instrument.driver == "function" and ":" in str(settings.get("function", "")):

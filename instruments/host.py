@@ -229,9 +229,13 @@ class Host:
             )
             return
         if message.epoch > self._ledger.epoch:
-            if not self._write(lambda: self._ledger.raise_epoch(message.epoch), "the controller's epoch"):
+            if self._write(lambda: self._ledger.raise_epoch(message.epoch), "the controller's epoch"):
+                self._outbox.epoch = message.epoch
+            elif isinstance(body, Command):  # an epoch that is not on disk may look and ask, but not act
+                if body.command_id not in self._active and self._ledger.find(body.command_id) is None:
+                    reason = "the ledger cannot record the start of a new epoch; see the host's log"
+                    self._send(Refused(command_id=body.command_id, reason=reason))
                 return
-            self._outbox.epoch = message.epoch
         self._heard = time.monotonic()
         match body:
             case Heartbeat(lease_s=lease_s):

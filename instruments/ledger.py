@@ -29,6 +29,9 @@ State = Literal["received", "started", "done"]
 MIN_FREE_BYTES = 16 << 20
 """No command is started with less free disk than this: its report might find no room."""
 
+BUSY_S = 0.2
+"""Nobody else writes here; whoever does must not make the host miss its heartbeats."""
+
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS commands (
@@ -81,7 +84,9 @@ class Ledger:
         self._guard = threading.RLock()
         self._acknowledgements: list[str] = []
         try:
-            self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            self._database = sqlite3.connect(
+                path, timeout=BUSY_S, isolation_level=None, check_same_thread=False
+            )
             self._database.execute("PRAGMA journal_mode=WAL")
             self._database.execute("PRAGMA synchronous=FULL")
             self._database.executescript(_SCHEMA)

@@ -47,7 +47,6 @@ def refine(two_theta_deg: np.ndarray, counts: np.ndarray, target: Mapping[str, A
         wavelength_A: of the beam.
     """
     import numpy as np
-    from scipy.optimize import least_squares
 
     last_deg = float(two_theta_deg[-1])
     # Lines just outside the grid come in as the cell grows.
@@ -58,9 +57,7 @@ def refine(two_theta_deg: np.ndarray, counts: np.ndarray, target: Mapping[str, A
     expected = scaled_cell(target, factor)
     lines = reflections(expected, wavelength_A, min(beyond, last_deg + 5))
     fit = _Fit(two_theta_deg, counts, [lines, *others], wavelength_A)
-    found = least_squares(lambda p: fit.residual(1 + p[0], p[1]), [0.0, 0.0], x_scale=[1e-3, 1e-2],
-                          bounds=([-0.006, -0.15], [0.006, 0.15]), xtol=1e-8, ftol=1e-6, max_nfev=25)
-    edge, zero = 1 + float(found.x[0]), float(found.x[1])
+    edge, zero = fit.refine()
     weights, rwp = fit.weights(edge, zero)
     lattice = scaled(expected["lattice_A"], edge)
     return Refinement(
@@ -84,11 +81,33 @@ class _Fit:
         """Return the mass weights of the phases and Rwp."""
         weights, model = self._solve(edge, zero)
         misfit, signal = (self.counts - model) / self.sigma, self.counts / self.sigma
-        return weights, float((misfit @ misfit / (signal @ signal)) ** 0.5)
+        return weights, float(((misfit**2).sum() / (signal**2).sum()) ** 0.5)
 
-    def residual(self, edge: float, zero: float) -> np.ndarray:
-        """Weighted difference between the pattern and the best model with this edge and zero shift, shape (n,)."""
-        return (self.counts - self._solve(edge, zero)[1]) / self.sigma
+    def refine(self) -> tuple[float, float]:
+        """Return edge factor and zero shift (degrees) of least misfit: damped Gauss-Newton from (1, 0)."""
+        import numpy as np
+
+        best = start = np.array([1.0, 0.0])
+        small, farthest = np.array([1e-5, 1e-4]), np.array([0.006, 0.15])
+        residual = self._residual(best)
+        for _ in range(8):
+            slope = np.array([(self._residual(best + h) - residual) / h.sum() for h in np.diag(small)])
+            normal, gradient = _products(slope.T, residual)
+            step = -np.linalg.solve(normal + 1e-9 * np.diag(np.diag(normal)) + 1e-12 * np.eye(2), gradient)
+            for shrink in (1.0, 0.5, 0.25, 0.1):
+                trial = np.clip(best + shrink * step, start - farthest, start + farthest)
+                attempt = self._residual(trial)
+                if (attempt**2).sum() < (residual**2).sum():
+                    break
+            else:
+                break
+            moved, best, residual = np.abs(trial - best), trial, attempt
+            if (moved < 0.02 * small).all():
+                break
+        return float(best[0]), float(best[1])
+
+    def _residual(self, at: np.ndarray) -> np.ndarray:
+        return (self.counts - self._solve(float(at[0]), float(at[1]))[1]) / self.sigma
 
     def _solve(self, edge: float, zero: float) -> tuple[np.ndarray, np.ndarray]:
         import numpy as np
@@ -100,12 +119,13 @@ class _Fit:
         ]
         heights = [c.max() or 1.0 for c in columns]
         matrix = np.column_stack([c / h for c, h in zip(columns, heights, strict=True)] + [self.background])
-        weighted = matrix / self.sigma[:, None] * self.unit
-        # NNLS on the triangle of QR: the same minimum, with a dozen rows in place of thousands.
-        q, r = np.linalg.qr(weighted)
-        solution, _ = nnls(r, q.T @ (self.counts / self.sigma))
+        normal, right = _products(matrix / self.sigma[:, None] * self.unit, self.counts / self.sigma)
+        upper = _upper(normal)
+        # NNLS on the Cholesky triangle: the same minimum, with a dozen rows in place of thousands.
+        solution, _ = nnls(upper, np.linalg.solve(upper.T, right))
         n = len(columns)
-        return solution[:n] / heights, matrix @ solution * self.unit
+        model = np.einsum("ij,j->i", matrix, solution) * self.unit
+        return solution[:n] / heights, model
 
 
 def _search(
@@ -122,13 +142,28 @@ def _search(
     sigma = np.sqrt(np.maximum(y, 1.0))
     nuisance = [profile(lines, coarse, wavelength_A) for lines in others]
     nuisance = [column / (column.max() or 1.0) for column in nuisance]
-    basis, _ = np.linalg.qr(np.column_stack([*nuisance, _background(coarse)]) / sigma[:, None])
-    left = y / sigma - basis @ (basis.T @ (y / sigma))
+    basis = np.column_stack([*nuisance, _background(coarse)]) / sigma[:, None]
+    basis = np.einsum("ij,jk->ik", basis, np.linalg.inv(_upper(_products(basis, y)[0])))
+    left = y / sigma - np.einsum("ij,j->i", basis, np.einsum("ij,i->j", basis, y / sigma))
     factors = np.arange(SEARCH[0], SEARCH[1] + 1e-9, 0.001)
     trial = np.stack([profile(target, coarse, wavelength_A, edge_factor=f, broadening=1.5) for f in factors]) / sigma
-    trial -= (trial @ basis) @ basis.T
-    score = (trial @ left) / np.maximum(np.linalg.norm(trial, axis=1), 1e-12)
+    trial -= np.einsum("tj,ij->ti", np.einsum("ti,ij->tj", trial, basis), basis)
+    score = np.einsum("ti,i->t", trial, left) / np.maximum((trial**2).sum(axis=1) ** 0.5, 1e-12)
     return float(factors[int(np.argmax(score))])
+
+
+def _products(columns: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return A^T A and A^T b. By einsum, not BLAS, whose threads fight with those of the other hosts on few cores."""
+    import numpy as np
+
+    return np.einsum("ni,nj->ij", columns, columns), np.einsum("ni,n->i", columns, values)
+
+
+def _upper(normal: np.ndarray) -> np.ndarray:
+    """Upper Cholesky triangle of a Gram matrix, with a trace of ridge: two phases may have the same pattern."""
+    import numpy as np
+
+    return np.linalg.cholesky(normal + 1e-10 * np.trace(normal) * np.eye(len(normal))).T
 
 
 def _background(grid: np.ndarray) -> np.ndarray:

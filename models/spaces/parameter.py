@@ -14,8 +14,8 @@ from models.spaces.spec import LinearConstraint, Parameter, ParameterSpec
 
 FEWEST_ACCEPTED = 1e-3
 """Share of random settings that must satisfy the constraints; below it they are taken for a mistake."""
-_DRAWS = 4096
-_BARREN_ROUNDS = 4
+_DRAWS = 1024
+_BARREN_ROUNDS = 8
 """Rounds of draws without a new setting after which discrete dials count as exhausted."""
 _SCALES = (0.02, 0.07, 0.2)
 """Standard deviations of local moves, as a share of the range: polish, step, leap."""

@@ -14,7 +14,7 @@ import numpy as np
 from models import elements
 from models.candidate import Candidate, Crystal
 from models.errors import SpaceError, UnknownNameError
-from models.features import composition_features, miedema_interface_enthalpy
+from models.features import composition_features, miedema_interface_enthalpy, weighted_sum
 from models.spaces.base import EnumerableSpace
 from models.spaces.lattice import Template
 from models.spaces.spec import PrototypeSpec
@@ -274,7 +274,7 @@ class PrototypeSpace(EnumerableSpace):
             title = "".join(label_group)
             for prop in SITE_PROPERTIES:
                 value = elements.values(prop, self._symbols)[rows[:, at]] if at else np.zeros((len(rows), 1))
-                columns.append(sum(value[:, [j]] for j in range(value.shape[1])) / value.shape[1])
+                columns.append(weighted_sum(value, np.full(value.shape[1], 1.0 / value.shape[1]))[:, None])
                 names.append(f"{title}_{prop}")
                 if len(label_group) > 1:
                     columns.append(np.ptp(value, axis=1)[:, None])

@@ -10,7 +10,6 @@ import uuid
 
 import pytest
 import zmq
-from tests.controller.toy_lab import lab
 
 from instruments import messages
 from instruments.arrays import from_array
@@ -18,6 +17,7 @@ from instruments.errors import InstrumentLost, LabError, OutcomeUnknown, Refused
 from instruments.keys import create_lab_keys
 from instruments.messages import Announce, Heartbeat, Outbox, Report, decode
 from instruments.transport import Client, read_endpoints
+from tests.controller.toy_lab import lab
 
 
 def in_lab(tmp_path, scene, **settings):

@@ -78,7 +78,7 @@ class Lab:
         self.events: list[tuple[str, str, str]] = []
         self.hosts = LocalHosts(
             folder,
-            [HostSpec(name, "toy_lab:Toy", settings) for name in names],
+            [HostSpec(name, f"{__name__}:Toy", settings) for name in names],
             keys=self.keys,
             endpoint_file=self.endpoint_file,
             heartbeat_s=self.heartbeat_s,
@@ -141,19 +141,12 @@ class Lab:
 @asynccontextmanager
 async def lab(folder: Path, **settings: Any) -> AsyncIterator[Lab]:
     """A running lab; no process is left behind."""
-    here = str(Path(__file__).parent)
-    before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = here
     one = Lab(folder, **settings)
     try:
         await one.dispatcher.start()
         one.hosts.start()
         await one.dispatcher.wait_for(one.names, 20)
         yield one
-        await one.dispatcher.close(release=True)
     finally:
+        await one.dispatcher.close(release=True)
         await asyncio.to_thread(one.hosts.terminate, grace_s=1.0, timeout_s=3.0)
-        if before is None:
-            del os.environ["PYTHONPATH"]
-        else:
-            os.environ["PYTHONPATH"] = before

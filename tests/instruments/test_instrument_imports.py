@@ -12,8 +12,8 @@ BLOCKER = """
 import sys
 class Blocker:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in {"numpy", "torch", "ray", "pymatgen", "chgnet", "pandas", "scipy", "sklearn", "botorch",
-                                  "models", "actors", "controller"}:
+        missing = "numpy torch ray pymatgen chgnet pandas scipy sklearn botorch models actors controller".split()
+        if name.split(".")[0] in missing:
             raise ImportError(f"{name} is not installed here")
 sys.meta_path.insert(0, Blocker())
 """

@@ -39,11 +39,12 @@ def ledger(tmp_path):
 
 
 def test_a_command_goes_from_received_to_started_to_done(ledger):
-    states = []
-    for act in (lambda: ledger.receive(command(), 1), lambda: ledger.start(command(), 1), lambda: ledger.finish(report())):
-        act()
-        states.append(ledger.find("c1").state)
-    assert states == ["received", "started", "done"]
+    ledger.receive(command(), 1)
+    assert ledger.find("c1").state == "received"
+    ledger.start(command(), 1)
+    assert ledger.find("c1").state == "started"
+    ledger.finish(report())
+    assert ledger.find("c1").state == "done"
     assert ledger.report("c1").array("pattern").tolist() == report().array("pattern").tolist()
 
 
@@ -250,4 +251,4 @@ class LedgerMachine(RuleBasedStateMachine):
 
 
 TestLedgerMachine = LedgerMachine.TestCase
-TestLedgerMachine.settings = settings(max_examples=12, stateful_step_count=10, deadline=None)
+TestLedgerMachine.settings = settings(max_examples=8, stateful_step_count=10, deadline=None)

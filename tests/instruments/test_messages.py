@@ -136,9 +136,10 @@ def test_a_header_that_promises_terabytes_is_refused_before_anything_is_read():
 
 
 def test_an_array_above_the_limit_is_refused():
-    with pytest.raises(ProtocolError, match="too large|at most"):
-        decode([message_json({"verb": "report", "command_id": "c", "status": "ok", "arrays": [
-            {"name": "a", "dtype": "uint8", "shape": [(32 << 20) + 1], "sha256": "0" * 64}]}), bytes((32 << 20) + 1)])
+    header = {"name": "a", "dtype": "uint8", "shape": [(32 << 20) + 1], "sha256": "0" * 64}
+    body = {"verb": "report", "command_id": "c", "status": "ok", "arrays": [header]}
+    with pytest.raises(ProtocolError, match="too large"):
+        decode([message_json(body), bytes((32 << 20) + 1)])
 
 
 good = {"verb": "acknowledge", "command_id": "c"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -39,7 +40,7 @@ def test_a_recycled_process_id_is_not_mistaken_for_the_old_process(tmp_path):
     assert me is not None
     assert me.alive()
     assert not ProcessIdentity(me.pid, "another time").alive()
-    (tmp_path / "lock").write_text('{"pid": %d, "started": "another time"}' % me.pid)
+    (tmp_path / "lock").write_text(json.dumps({"pid": me.pid, "started": "another time"}))
     assert read_holder(tmp_path / "lock") is None
 
 

@@ -20,9 +20,9 @@ from models.quantities import (
 )
 
 FORMULAS = (
-    "Co2MnSi Ni2MnGa Cu2MnAl Fe2VAl Mn2PtPd Fe3O4 SrTiO3 BaTiO3 NdFe14B SmCo5 "
-    "MgB2 GaAs Bi2Te3 LiCoO2 CsPbI3 WC TiNiSn ZrNiSn Al2O3 Ag3Sn"
-).split(" ")
+    *("Co2MnSi", "Ni2MnGa", "Cu2MnAl", "Fe2VAl", "Mn2PtPd", "Fe3O4", "SrTiO3", "BaTiO3", "NdFe14B", "SmCo5"),
+    *("MgB2", "GaAs", "Bi2Te3", "LiCoO2", "CsPbI3", "WC", "TiNiSn", "ZrNiSn", "Al2O3", "Ag3Sn"),
+)
 
 
 def candidate(formula):

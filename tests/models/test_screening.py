@@ -80,7 +80,6 @@ def test_salts_must_be_neutral():
     assert not passes(space, {"rule": "charge"}, "perovskite-SrZrF3")
 
 
-
 def test_mixed_valence_is_neutral():
     rule = ChargeRule(rule="charge")
     amounts = np.array([[3.0, 4.0], [1.0, 4.0], [1.0, 1.0], [0.0, 1.0]])

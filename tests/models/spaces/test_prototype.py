@@ -11,7 +11,6 @@ from models.spaces import build_space
 from models.spaces.prototype import decoration_count
 from tests.models.prototypes import ELEMENTS, L2_1, PEROVSKITE, XA
 
-
 spglib_warns = pytest.mark.filterwarnings("ignore:Set OLD_ERROR_HANDLING:DeprecationWarning")
 """spglib 2.6 and later warns of its own default in every call that pymatgen makes."""
 

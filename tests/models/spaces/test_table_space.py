@@ -130,7 +130,8 @@ def test_an_unknown_row_is_refused(folder):
 
 
 @pytest.mark.parametrize(
-    ("file", "outcome", "settings"), [("AgNP", "loss", 164), ("AutoAM", "Score", 100), ("Crossed_barrel", "toughness", 600)]
+    ("file", "outcome", "settings"),
+    [("AgNP", "loss", 164), ("AutoAM", "Score", 100), ("Crossed_barrel", "toughness", 600)],
 )
 def test_the_published_campaigns_load(athanor_data, file, outcome, settings):
     spec = {"kind": "table", "file": f"{athanor_data}/campaigns/liang2021/{file}.csv"}
