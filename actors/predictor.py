@@ -13,6 +13,7 @@ from actors.spec import ScienceSpec
 from models.errors import SpaceError
 from models.observation import Observation
 from models.pool import CandidatePool
+from models.predictors.ensemble import EnsemblePredictor
 from models.predictors.optimistic import optimistic_screen
 from models.screening import screen
 from models.spaces import EnumerableSpace
@@ -71,18 +72,18 @@ class PredictorRole:
         if self._spec.predictor is None:
             return None, [rules]
         begin = time.perf_counter()
-        predictor = self._spec.predictor.build("predictors", space=self._space, quantities=self._spec.learnt)
-        screened = optimistic_screen(
-            predictor, self._pool, observations, self._spec.objectives, self._spec.constraints
-        )
-        detail = {"infeasible": float(screened.infeasible), "uninteresting": float(screened.uninteresting)}
-        if screened.judged:
-            detail |= {"false_negative_rate": screened.false_negative_rate, "judged": float(screened.judged)}
+        predictor = self._spec.build_predictor(self._space)
+        if isinstance(predictor, EnsemblePredictor):
+            mask, detail = predictor.screen(self._pool, observations)
+        else:
+            spec = self._spec
+            mask = optimistic_screen(predictor, self._pool, observations, spec.objectives, spec.constraints).mask
+            detail = {}
         report = StageReport(
             stage="ensemble",
             taken=len(self._pool),
-            passed=screened.passed,
+            passed=len(self._pool) if mask is None else int(mask.sum()),
             seconds=round(time.perf_counter() - begin, 4),
             detail=detail,
         )
-        return screened.mask, [rules, report]
+        return mask, [rules, report]

@@ -60,16 +60,18 @@ class ScienceSpec(BaseModel):
     pool_size: int = 4096
     stages: dict[str, StageSpec] = Field(default_factory=dict)
 
-    @property
-    def learnt(self) -> tuple[str, ...]:
-        """Quantities that only an experiment can tell: what a predictor has to learn."""
-        names = [o.name for o in self.objectives if o.source != "computed"] + [c.name for c in self.constraints]
-        return tuple(dict.fromkeys(names))
-
     def build_space(self) -> Space:
         """Make the design space. Raises ModelError subclasses that name the field to change."""
         names = tuple(dict.fromkeys([o.name for o in self.objectives] + [c.name for c in self.constraints]))
         return build_space(self.space, Path(self.base_dir), names)
+
+    def build_predictor(self, space: Space) -> Any:
+        """Make the predictor that screens, or ``None`` where the campaign names none."""
+        if self.predictor is None:
+            return None
+        return self.predictor.build(
+            "predictors", space=space, objectives=self.objectives, constraints=self.constraints
+        )
 
     def stage(self, name: str) -> StageSpec:
         """Resources of a stage; the default where nothing is said."""

@@ -164,7 +164,8 @@ class Dispatcher:
                     await self._send(instrument, messages.Query(command_id=command_id))
                 else:
                     await self._send(instrument, flight.command)
-            done, _ = await asyncio.wait([flight.future], timeout=POLL_S if flight.accepted else self._resend_s)
+            pause_s = min(POLL_S, self._loss_timeout_s) if flight.accepted else self._resend_s
+            done, _ = await asyncio.wait([flight.future], timeout=pause_s)
             if done:
                 return flight.future.result()
             info = self.instruments.get(instrument)
@@ -229,12 +230,14 @@ class Dispatcher:
         return await self._server.send(channel, route, self._outboxes[channel].wrap(body))
 
     async def _beat(self) -> None:
+        last = time.monotonic()
         while True:
             for name in list(self._lines):
                 await self._send(name, messages.Heartbeat(lease_s=self._lease_s))
             now = time.monotonic()
+            late, last = now - last > 2 * self._heartbeat_s, now  # then it was our own loop that was busy
             for info in self.instruments.values():
-                if info.connected and now - info.last_seen > SILENT_BEATS * self._heartbeat_s:
+                if info.connected and not late and now - info.last_seen > SILENT_BEATS * self._heartbeat_s:
                     info.connected = False
                     self._tell("lost", info.name, f"silent for {now - info.last_seen:.1f} s")
             await asyncio.sleep(self._heartbeat_s)

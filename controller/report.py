@@ -14,7 +14,8 @@ from controller import report_plots as plots
 from controller.errors import StorageError
 from controller.journal import Journal
 from controller.report_baseline import Baseline, baseline_of
-from controller.report_data import Row, RunData, amount, belief, collect, formula, pretty, prototype, quantity
+from controller.report_data import Row, RunData, collect
+from controller.report_names import amount, belief, formula, pretty, prototype, quantity, words_and_unit
 from controller.report_structures import cif, drawing, file_name, reflections
 from controller.report_table import results_csv
 from controller.report_words import headline, methods, recipe_of, seek, why
@@ -61,11 +62,14 @@ def _page(run: RunData, compared: Baseline, directory: RunDirectory) -> str:
 
     folder = Path(__file__).parent
     environment = Environment(
-        loader=FileSystemLoader(folder), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(folder),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    environment.filters |= {
-        "pretty": pretty, "formula": formula, "prototype": prototype, "num": amount, "belief": belief, "quantity": quantity
-    }  # fmt: skip
+    environment.filters |= {"pretty": pretty, "formula": formula, "prototype": prototype}
+    environment.filters |= {"num": amount, "belief": belief, "quantity": quantity}
     campaign = run.campaign
     several = len(campaign.objectives) > 1
     beliefs = [o.name for o in campaign.objectives if o.source != "computed"] + [c.name for c in campaign.constraints]
@@ -98,11 +102,12 @@ def _tiles(run: RunData) -> list[tuple[str, str]]:
     """The numbers at the top of the page: (number, what it is)."""
     counts = {name: sum(row.experiment.outcome == name for row in run.finished) for name in plots.OUTCOME_WORDS}
     first = run.campaign.objectives[0]
-    tiles = [(amount(run.ranking[0].values[first.name]), f"best {pretty(first.name)}")] if run.ranking else []
+    words, unit = words_and_unit(first.name)
+    tiles = [(f"{amount(run.ranking[0].values[first.name])} {unit}", f"best {words}")] if run.ranking else []
     tiles.append((f"{len(run.finished)} of {run.campaign.budget.experiments}", "experiments finished"))
     tiles.append((str(sum(row.feasible for row in run.finished)), "count as results"))
-    failed = counts["failed_synthesis"] + counts["failed_measurement"]
-    tiles.append((str(failed), f"failed ({counts['failed_synthesis']} synthesis, {counts['failed_measurement']} measurement)"))
+    syntheses, measurements = counts["failed_synthesis"], counts["failed_measurement"]
+    tiles.append((str(syntheses + measurements), f"failed ({syntheses} synthesis, {measurements} measurement)"))
     clock = " (simulated)" if run.campaign.lab.clock == "simulated" else ""
     tiles.append((duration(run.state.now_s), f"lab time{clock}"))
     tiles.append((duration(run.wall_s), "wall time"))
@@ -142,7 +147,7 @@ def _card(row: Row, run: RunData) -> dict[str, Any]:
         "cif": file_name(row) if candidate.crystal else "",
         "values": [(name, row.values[name], beliefs.get(name)) for name in dict.fromkeys(shown) if name in row.values],
         "others": {name: value for name, value in sorted(row.values.items()) if name not in shown},
-        "why": why(row.experiment),
+        "why": why(row.experiment, run.campaign),
         "recipe": recipe_of(row.experiment),
     }
 
@@ -191,7 +196,8 @@ def _provenance(run: RunData) -> list[tuple[str, str]]:
         front = np.array([[row.values[o.name] for o in run.campaign.objectives] for row in run.front])
         signs = [o.sign for o in run.campaign.objectives]
         size = hypervolume(front, run.curves.reference, signs) if len(front) else 0.0
-        facts.append(("hypervolume", f"{size:.6g}, from the reference point {tuple(map(amount, run.curves.reference))}"))
+        reference = ", ".join(map(amount, run.curves.reference))
+        facts.append(("hypervolume", f"{size:.6g}, from the reference point ({reference})"))
     return facts
 
 

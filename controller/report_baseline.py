@@ -33,7 +33,7 @@ LARGEST_TABLE = 50_000
 
 @dataclass(frozen=True)
 class Band:
-    """Median over random orders, and the band that holds 80 % of them; a single run has no band. NaN where undefined."""
+    """Median over random orders, and the band that holds 80 % of them; one run has no band. NaN where undefined."""
 
     middle: np.ndarray
     low: np.ndarray | None = None
@@ -87,7 +87,7 @@ def _of_run(run: RunData, path: Path) -> Baseline:
     return Baseline(
         f"{how} ({theirs.name}, seed {theirs.seed})",
         f"Compared with one run whose candidates were chosen by “{how}” in the same space "
-        f"({len(seen)} experiments, seed {theirs.seed}, run {other.state.started.run_id if other.state.started else '?'}). "
+        f"({len(seen)} experiments, seed {theirs.seed}, {other.state.started.run_id if other.state.started else ''}). "
         "One run is one draw: another seed gives another curve.",
         Band(curves.best),
         Band(curves.volume) if curves.volume is not None else None,
@@ -110,8 +110,8 @@ def _of_table(run: RunData, spec: TableSpec) -> Baseline:
     middle = float(np.median(reached))
     return Baseline(
         "random search",
-        f"Random search: {orders:,} random orders of the table's {n:,} candidates, each candidate giving one of its measured "
-        "rows. Line: median; band: the middle 80 %.",
+        f"Random search: {orders:,} random orders of the table's {n:,} candidates, each candidate giving one of its "
+        "measured rows. Line: median; band: the middle 80 %.",
         _band(best, signs[0]),
         _volume_band(run, outcomes, feasible, rng, length) if len(signs) > 1 else None,
         reach=int(np.ceil(middle)) if np.isfinite(target) and middle <= n else None,
@@ -199,8 +199,8 @@ def _of_initial_design(run: RunData) -> Baseline:
         found.append(curves.volume)
     return Baseline(
         f"initial design, shuffled ({len(seen)} experiments)",
-        f"The grey line is no random search: it shows this run's own {len(seen)} experiments that were chosen before any model "
-        f"(spread over the space), in {VOLUME_ORDERS} random orders, and ends where they end. {hint}",
+        f"The grey line is no random search: it shows this run's own {len(seen)} experiments that were chosen before "
+        f"any model (spread over the space), in {VOLUME_ORDERS} random orders, and ends where they end. {hint}",
         _band(np.array(best), objectives[0].sign),
         _band(np.array(found, dtype=float), 1.0) if len(objectives) > 1 else None,
     )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -16,9 +14,8 @@ from controller.journal import Journal
 from controller.rundir import RunDirectory
 from controller.state import Experiment, State, evolve
 from controller.summary import is_feasible
-from controller.view_progress import number
 from models.acquisition.hypervolume import hypervolume, pareto_front
-from models.observation import Constraint, Objective, Observation, Prediction
+from models.observation import Constraint, Objective, Observation
 
 
 @dataclass(frozen=True)
@@ -134,7 +131,8 @@ def collect(directory: RunDirectory) -> RunData:
     finished = sorted((row for row in rows if row.finished is not None), key=lambda row: row.finished or 0)
     good = [row for row in finished if row.feasible]
     front, ranking = _rank(good, campaign.objectives)
-    curves = curves_of([row.observation for row in finished if row.observation], campaign.objectives, campaign.constraints)
+    seen = [row.observation for row in finished if row.observation]
+    curves = curves_of(seen, campaign.objectives, campaign.constraints)
     return RunData(
         state, campaign, rows, finished, front, ranking, curves, sessions, notes, events=events, integrity=integrity
     )
@@ -146,7 +144,7 @@ def curves_of(
     constraints: tuple[Constraint, ...],
     reference: tuple[float, ...] | None = None,
 ) -> Curves:
-    """Best value and hypervolume after each observation; without a given or declared reference, the worst value seen."""
+    """Best value and hypervolume after each observation; an undeclared reference is the worst value seen."""
     signs = np.array([o.sign for o in objectives])
     Y = np.full((len(observations), len(objectives)), np.nan)
     for i, observation in enumerate(observations):
@@ -209,7 +207,7 @@ def _rows(state: State, campaign: Campaign) -> list[Row]:
     places = {observation.experiment: (i, observation) for i, observation in enumerate(state.observations, start=1)}
     rows = []
     for order, experiment in enumerate(state.experiments.values(), start=1):
-        place, observation = places.get(experiment.id, (None, None))
+        place, seen = places.get(experiment.id, (None, None))
         hours: dict[str, float] = {}
         for record in experiment.records:
             hours[record.instrument] = hours.get(record.instrument, 0.0) + (record.finish_s - record.start_s) / 3600
@@ -218,8 +216,8 @@ def _rows(state: State, campaign: Campaign) -> list[Row]:
                 experiment=experiment,
                 order=order,
                 finished=place,
-                observation=observation,
-                feasible=observation is not None and is_feasible(observation, campaign.objectives, campaign.constraints),
+                observation=seen,
+                feasible=seen is not None and is_feasible(seen, campaign.objectives, campaign.constraints),
                 hours=hours,
                 start_h=min((r.start_s / 3600 for r in experiment.records), default=None),
                 finish_h=max((r.finish_s / 3600 for r in experiment.records), default=None),
@@ -241,59 +239,3 @@ def _rank(good: list[Row], objectives: tuple[Objective, ...]) -> tuple[list[Row]
     front = front[:1] if len(objectives) == 1 else front
     rest = sorted((row for row in good if row not in front), key=by_first)
     return front, front + rest
-
-
-UNITS = {
-    "T": "T", "K": "K", "C": "°C", "g": "g", "h": "h", "s": "s", "A": "Å", "nm": "nm", "mm": "mm", "V": "V", "W": "W",
-    "Hz": "Hz", "deg": "°", "pct": "%", "mA": "mA", "MPa": "MPa", "GPa": "GPa", "eV": "eV", "min": "min", "mL": "mL",
-    "A_m2": "A m²", "eV_per_atom": "eV/atom", "A3_per_atom": "Å³/atom", "muB_per_formula_unit": "µB/f.u.",
-    "USD_per_kg": "USD/kg", "g_per_cm3": "g/cm³", "g_per_mol": "g/mol", "J_per_g": "J/g", "S_per_cm": "S/cm",
-}  # fmt: skip
-_SUBSCRIPT = str.maketrans("0123456789.", "₀₁₂₃₄₅₆₇₈₉.")
-_SPELT = {"hhi": "supply risk (HHI)", "rwp": "Rwp"}
-
-
-def words_and_unit(name: str) -> tuple[str, str]:
-    """``saturation_magnetization_T`` -> ``("saturation magnetization", "T")``; the unit is empty where none is known."""
-    for suffix in sorted(UNITS, key=len, reverse=True):
-        if name.endswith(f"_{suffix}") and len(name) > len(suffix) + 1:
-            stem = name[: -len(suffix) - 1]
-            return _SPELT.get(stem, stem.replace("_", " ")), UNITS[suffix]
-    return _SPELT.get(name, name.replace("_", " ")), ""
-
-
-def pretty(name: str) -> str:
-    """``saturation_magnetization_T`` as people write it: ``saturation magnetization (T)``."""
-    words, unit = words_and_unit(name)
-    return f"{words} ({unit})" if unit else words
-
-
-def amount(value: float) -> str:
-    """A number with a true minus sign."""
-    return number(value).replace("-", "−")
-
-
-def quantity(name: str, value: float) -> str:
-    """``saturation magnetization 1.6 T``."""
-    words, unit = words_and_unit(name)
-    return f"{words} {amount(value)}{' ' if unit and unit not in '°%' else ''}{unit}"
-
-
-def belief(prediction: Prediction) -> str:
-    """``1.14 ± 0.15``: the uncertainty with two digits, the mean with as many decimals."""
-    if prediction.std <= 0:
-        return amount(prediction.mean)
-    decimals = 1 - math.floor(math.log10(prediction.std))
-    if not -3 <= decimals <= 6:
-        return f"{amount(prediction.mean)} ± {prediction.std:.2g}"
-    return f"{prediction.mean:.{max(0, decimals)}f} ± {prediction.std:.{max(0, decimals)}f}".replace("-", "−")
-
-
-def formula(text: str) -> str:
-    """``Co2MnSi`` with subscripts."""
-    return re.sub(r"(?<=[A-Za-z)\]])[\d.]+", lambda match: match.group().translate(_SUBSCRIPT), text)
-
-
-def prototype(text: str) -> str:
-    """``L2_1`` with its subscript."""
-    return re.sub(r"_(\d+)", lambda match: match.group(1).translate(_SUBSCRIPT), text)

@@ -9,14 +9,20 @@ from itertools import pairwise
 import numpy as np
 
 from controller.report_baseline import Band, Baseline
-from controller.report_data import Row, RunData, belief, formula, pretty, quantity
+from controller.report_data import Row, RunData
+from controller.report_names import belief, formula, pretty, quantity
 from controller.report_svg import Chart, nice_range
 from controller.view_progress import label, number
 from models.observation import Objective
 
 Z90 = 1.6449
 MOST_BARS = 3000
-_OUTCOME_STYLE = {"measured": "bar-good", "failed_synthesis": "bar-fail", "failed_measurement": "bar-bad", "": "bar-open"}
+_OUTCOME_STYLE = {
+    "measured": "bar-good",
+    "failed_synthesis": "bar-fail",
+    "failed_measurement": "bar-bad",
+    "": "bar-open",
+}
 OUTCOME_WORDS = {
     "measured": "measured",
     "failed_synthesis": "failed synthesis",
@@ -30,7 +36,8 @@ def discovery(run: RunData, baseline: Baseline) -> str:
     first, rows = run.campaign.objectives[0], run.finished
     x = list(range(1, len(rows) + 1))
     measured = [row.values.get(first.name, math.nan) for row in rows]
-    chart = _against_experiments(run, pretty(first.name), [*measured, *run.curves.best, *_extent(baseline.best)], "best")
+    extent = [*measured, *run.curves.best, *_extent(baseline.best)]
+    chart = _against_experiments(run, pretty(first.name), extent, "best")
     _draw_baseline(chart, baseline.best, baseline.label)
     for place, row, value in zip(x, rows, measured, strict=True):
         if math.isfinite(value):
@@ -151,7 +158,8 @@ def gantt(run: RunData) -> str:
         y = len(names) - 1 - place
         style = "bar-bad" if record.verdict in ("fault", "measure_again") else _OUTCOME_STYLE[row.experiment.outcome]
         span = (record.finish_s - record.start_s) / 3600
-        tip = f"{row.experiment.id} {label(row.experiment.candidate)}: {number(span)} h, {record.verdict.replace('_', ' ')}"
+        verdict = record.verdict.replace("_", " ")
+        tip = f"{row.experiment.id} {label(row.experiment.candidate)}: {number(span)} h, {verdict}"
         chart.bar(record.start_s / 3600 * per_hour, record.finish_s / 3600 * per_hour, y - 0.32, y + 0.32, style, tip)
     for outcome in dict.fromkeys(row.experiment.outcome for _, _, row in bars):
         chart.legend("bar", _OUTCOME_STYLE[outcome], OUTCOME_WORDS[outcome])
@@ -215,10 +223,9 @@ def _thinned(x: np.ndarray, y: np.ndarray, most: int) -> tuple[np.ndarray, np.nd
     if len(x) <= most:
         return x, y
     edges = np.linspace(0, len(x), most // 2 + 1).astype(int)
-    kept = sorted(
-        {k for a, b in zip(edges[:-1], edges[1:], strict=True) for k in (a + np.argmin(y[a:b]), a + np.argmax(y[a:b]))}
-    )
-    return x[kept], y[kept]
+    kept = {k for a, b in pairwise(edges) for k in (a + int(np.argmin(y[a:b])), a + int(np.argmax(y[a:b])))}
+    chosen = sorted(kept)
+    return x[chosen], y[chosen]
 
 
 def _against_experiments(run: RunData, y_label: str, values: list[float], what: str) -> Chart:

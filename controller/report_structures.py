@@ -21,7 +21,7 @@ _TURN_DEG, _TILT_DEG = 24.0, 13.0
 
 
 def measured_crystal(row: Row) -> Structure | None:
-    """The candidate's crystal, scaled to the measured cell volume where one was measured; ``None`` without a crystal."""
+    """The candidate's crystal, scaled to the measured cell volume where there is one; ``None`` without a crystal."""
     crystal = row.experiment.candidate.crystal
     if crystal is None:
         return None
@@ -61,7 +61,7 @@ def file_name(row: Row) -> str:
 
 
 def reflections(row: Row, wavelength_A: float, two_theta_max_deg: float) -> list[tuple[float, str]]:
-    """(two theta in degrees, words) where the measured crystal reflects with more than 0.5 % of its strongest line.
+    """(two theta in degrees, words) where the measured crystal reflects with more than 0.2 % of its strongest line.
 
     Kinematic intensities with point atoms of Z electrons: good enough to tell allowed lines from extinct ones.
     """
@@ -88,7 +88,7 @@ def reflections(row: Row, wavelength_A: float, two_theta_max_deg: float) -> list
     return [
         (place, f"{place:.2f}°, d = {wavelength_A / 2 / math.sin(math.radians(place / 2)):.4f} Å")
         for place, power in sorted(lines.items())
-        if power > 0.005 * top
+        if power > 0.002 * top
     ]
 
 
@@ -135,7 +135,7 @@ def _with_images(cell: Structure) -> tuple[list[str], np.ndarray]:
             for j in shifts[1]:
                 for k in shifts[2]:
                     symbols.append(str(site.specie.symbol))
-                    places.append(cell.lattice.get_cartesian_coords(base + [i, j, k]))
+                    places.append(cell.lattice.get_cartesian_coords(base + np.array([i, j, k])))
     return symbols, np.array(places)
 
 
@@ -171,13 +171,9 @@ def _atoms(
         x, y = _place(point, scale, size)
         radius = 0.23 * nearest * scale * math.sqrt(sizes[symbol] / middle) if nearest else 12.0
         kind = species.index(symbol) % 6 if symbol in species else 5
-        drawn.append(
-            (
-                float(point[2]),
-                f'<circle class="atom atom-{kind}" cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}"/>'
-                f'<circle class="shine" cx="{x - 0.3 * radius:.1f}" cy="{y - 0.32 * radius:.1f}" r="{0.34 * radius:.1f}"/>',
-            )
-        )
+        ball = f'<circle class="atom atom-{kind}" cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}"/>'
+        x, y, radius = x - 0.3 * radius, y - 0.32 * radius, 0.34 * radius
+        drawn.append((float(point[2]), f'{ball}<circle class="shine" cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}"/>'))
     return [text for _, text in sorted(drawn, key=lambda item: item[0])]
 
 

@@ -82,7 +82,9 @@ class Chart:
         """A filled rectangle."""
         (a, b), (c, d) = self.at(x0, y0), self.at(x1, y1)
         said = f"<title>{escape(tip)}</title>" if tip else ""
-        size = f'width="{max(abs(c - a), 0.4):.2f}" height="{max(abs(b - d), 0.4):.2f}"'
+        wide, tall = abs(c - a), abs(b - d)
+        wide = wide - 0.8 if wide > 4 else wide  # neighbours of one colour stay apart
+        size = f'width="{max(wide, 0.5):.2f}" height="{max(tall, 0.5):.2f}"'
         self._parts.append(f'<rect class="{style}" x="{min(a, c):.2f}" y="{min(b, d):.2f}" {size}>{said}</rect>')
 
     def text(self, x: float, y: float, words: str, *, dx: float = 0, dy: float = 0, anchor: str = "start") -> None:
@@ -114,8 +116,9 @@ class Chart:
         for value in ticks(*self.x, whole=x_whole, count=max(3, self.width // 90)):
             px = self.at(value, self.y[0])[0]
             self._parts.append(f'<line class="grid" x1="{px:.1f}" y1="{self.top}" x2="{px:.1f}" y2="{bottom}"/>')
-            self._parts.append(f'<text class="tick" x="{px:.1f}" y="{bottom + 17}" text-anchor="middle">{_tick(value)}</text>')
-        marks = y_ticks if y_ticks is not None else [(v, _tick(v)) for v in ticks(*self.y, count=max(3, self.height // 60))]
+            place = f'x="{px:.1f}" y="{bottom + 17}" text-anchor="middle"'
+            self._parts.append(f'<text class="tick" {place}>{_tick(value)}</text>')
+        marks = y_ticks or [(value, _tick(value)) for value in ticks(*self.y, count=max(3, self.height // 60))]
         for value, words in marks:
             py = self.at(self.x[0], value)[1]
             if y_ticks is None:
@@ -190,4 +193,5 @@ def _tick(value: float) -> str:
     if abs(value) < 1e-12:
         return "0"
     plain = 1e-3 <= abs(value) < 1e6
-    return (f"{value:,.6g}" if plain else f"{value:.2g}").replace("-", "−")
+    words = (f"{value:,.6g}" if abs(value) >= 10_000 else f"{value:.6g}") if plain else f"{value:.2g}"
+    return words.replace("-", "−")

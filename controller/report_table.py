@@ -12,8 +12,8 @@ from controller.report_data import Row, RunData
 def results_csv(run: RunData) -> str:
     """The table as text, in the order of choice.
 
-    Columns: experiment, order, finished, candidate, formula, prototype, the process parameters, outcome, reason, feasible,
-    pareto_front, every known quantity, ``predicted_<quantity>_mean`` and ``_std``, feasibility, method,
+    Columns: experiment, order, finished, candidate, formula, prototype, the process parameters, outcome, reason,
+    feasible, pareto_front, every known quantity, ``predicted_<quantity>_mean`` and ``_std``, feasibility, method,
     acquisition_value, runner_up, note, start_h, finish_h, lab_hours and ``lab_hours_<instrument>``. A parameter with
     the name of another column is written as ``parameter_<name>``. Unknown is empty.
     """

@@ -9,7 +9,8 @@ from typing import Any
 from controller.campaign import Campaign
 from controller.errors import AthanorError
 from controller.report_baseline import Baseline
-from controller.report_data import RunData, amount, formula, pretty, prototype, quantity, words_and_unit
+from controller.report_data import RunData
+from controller.report_names import amount, formula, pretty, prototype, quantity, words_and_unit
 from controller.state import Experiment
 from controller.view_progress import duration, label
 from models.errors import ModelError
@@ -19,7 +20,8 @@ _METHODS = {
     "random": ("at random", "every untried candidate is equally likely"),
     "qLogNEHVI": (
         "for the largest expected growth of the hypervolume (qLogNEHVI)",
-        "logarithm of the noisy expected hypervolume improvement; Ament et al., NeurIPS 2023, doi:10.48550/arXiv.2310.20708",
+        "logarithm of the noisy expected hypervolume improvement; Ament et al., NeurIPS 2023, "
+        "doi:10.48550/arXiv.2310.20708",
     ),
     "qLogNEI": (
         "for the largest expected improvement (qLogNEI)",
@@ -32,7 +34,10 @@ def methods(run: RunData) -> list[str]:
     """How many experiments each method chose, and what it is."""
     names = [row.experiment.choice.method for row in run.rows]
     counted = {name: names.count(name) for name in dict.fromkeys(names)}
-    return [f"{name}, {n} of {len(names)}: {_METHODS.get(name, ('', 'see docs'))[1]}" for name, n in counted.items()]
+    return [
+        f"{name} ({n} of {len(names)}): {_METHODS[name][1]}." if name in _METHODS else f"{name} ({n} of {len(names)})."
+        for name, n in counted.items()
+    ]
 
 
 def seek(campaign: Campaign) -> str:
@@ -53,14 +58,15 @@ def headline(run: RunData, compared: Baseline) -> list[str]:
     among = f"among {size:,} candidates" if size else "in a continuous space"
     said = [f"Sought: {seek(campaign)}, {among}."]
     if not run.ranking:
-        tried = f"{done} experiments are finished and none counts as a result." if done else "No experiment is finished yet."
-        return [*said, tried, _state(run)]
+        tried = f"{done} experiments are finished and none counts as a result."
+        return [*said, tried if done else "No experiment is finished yet.", _state(run)]
     best, first = run.ranking[0], campaign.objectives[0]
     values = " and ".join(quantity(o.name, best.values[o.name]) for o in campaign.objectives)
     place = f"experiment {best.finished} of {done}"
     said.append(f"Found: {_name(best.experiment)} with {values}, in {place}.")
     if len(campaign.objectives) > 1:
-        said.append(f"The Pareto front has {len(run.front)} results, of which none is better than another in everything.")
+        size = len(run.front)
+        said.append(f"The Pareto front has {size} results: nothing found is better than one of them in everything.")
     if compared.reach is not None:
         words = words_and_unit(first.name)[0]
         said.append(f"Random search takes {compared.reach:,} experiments (median) to find as good a {words}.")
@@ -79,7 +85,7 @@ def space_size(run: RunData) -> int | None:
         return generated[0] if generated and run.campaign.space.kind != "parameters" else None
 
 
-def why(experiment: Experiment) -> list[str]:
+def why(experiment: Experiment, campaign: Campaign) -> list[str]:
     """Why a candidate was chosen, from what its decision recorded."""
     choice = experiment.choice
     how = _METHODS.get(choice.method, (f"by {choice.method}", ""))[0]
@@ -88,7 +94,8 @@ def why(experiment: Experiment) -> list[str]:
         said += f", with acquisition value {amount(choice.value)}"
         if choice.runner_up is not None:
             said += f"; the best one left behind, {choice.runner_up[0]}, had {amount(choice.runner_up[1])}"
-        said += f". Believed probability of meeting every constraint: {100 * choice.feasibility:.0f} %"
+        if campaign.constraints:
+            said += f". Believed probability of meeting every constraint: {100 * choice.feasibility:.0f} %"
     told = [f"{said}."]
     if choice.note:
         told.append(f"Note: {choice.note}.")
@@ -106,7 +113,7 @@ def recipe_of(experiment: Experiment) -> dict[str, Any] | None:
         "steps": [
             {
                 "what": step.capability.replace("_", " "),
-                "parameters": [(pretty(name), _short(value)) for name, value in step.parameters.items() if name != "masses_g"],
+                "parameters": [(pretty(n), _short(value)) for n, value in step.parameters.items() if n != "masses_g"],
             }
             for step in recipe.steps
         ],

@@ -156,7 +156,7 @@ def check_science(campaign: Campaign, base_dir: Path) -> int | None:
         space = spec.build_space()
         spec.planner.build("planners")
         if spec.predictor:
-            spec.predictor.build("predictors", space=space, quantities=spec.learnt)
+            spec.build_predictor(space)
         for objective in spec.objectives:
             _check_source(objective.name, objective.source)
     except (ModelError, TypeError, ValueError, OSError) as error:
@@ -287,6 +287,8 @@ def host_settings(campaign: Campaign, name: str, base_dir: Path, directory: RunD
             settings.setdefault("parameters", list(dict.fromkeys(columns)))
     if "file" in settings:
         settings["file"] = str(expand_path(settings["file"], base_dir).resolve())
+    if instrument.driver == "function":
+        settings.setdefault("quantities", list(measured_names(campaign)))
     if instrument.driver == "function" and ":" in str(settings.get("function", "")):
         where, _, attribute = settings["function"].rpartition(":")
         if where.endswith(".py"):

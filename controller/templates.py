@@ -43,7 +43,7 @@ lab:
   instruments:
     bench:
       driver: function
-      settings: {{function: "{name}.py:measure"}}
+      settings: {{function: "{name}.py:measure", idempotent: true}}
 
 compute: {{backend: local}}   # `ray` for one actor a stage, on this machine or on a cluster
 """

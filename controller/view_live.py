@@ -251,7 +251,8 @@ def _instruments(shot: Snapshot, now: float, width: int) -> list[Text]:
         tail = (f"  {i.faults} faults" if i.faults else "") + f"{i.share:>6.0%} "
         line = Text.assemble((f" {mark} ", style), f"{clean(i.name):<{names}.{names}}  ")
         room = max(0, width - line.cell_len - len(tail))
-        what = Text((i.trouble and clean(i.trouble)) or i.doing or "idle", style=BAD if i.trouble else "" if i.doing else DIM)
+        style = BAD if i.trouble else ("" if i.doing else DIM)
+        what = Text(clean(i.trouble or i.doing or "idle"), style=style)
         if i.doing:
             what.append(f"  {duration(now - i.since)}", style=DIM)
         what.truncate(room, overflow="ellipsis", pad=True)

@@ -96,9 +96,8 @@ def _broken(observation: Observation, constraints: Sequence[Constraint]) -> str:
     """Why a measured result does not count."""
     values = observation.values
     told = [f"{c.name} is not known" for c in constraints if c.name not in values]
-    told += [
-        f"{c.name} = {number(values[c.name])}" for c in constraints if c.name in values and not c.satisfied(values[c.name])
-    ]
+    known = [c for c in constraints if c.name in values]
+    told += [f"{c.name} = {number(values[c.name])}" for c in known if not c.satisfied(values[c.name])]
     return ", ".join(told) or "an objective is not known"
 
 

@@ -165,7 +165,10 @@ class Host:
                     log.warning("message %d that is not the protocol's was dropped: %s", self._garbage, error)
                 continue
             if self._inbox.fresh(message):
-                self._said(message)
+                try:
+                    self._said(message)
+                except sqlite3.Error:  # unanswered, it will come again
+                    log.exception("the ledger cannot be read; a %s message was dropped", message.body.verb)
 
     # What the driver's thread, the stop's thread and the system tell
 
@@ -178,6 +181,7 @@ class Host:
                 self._next_beat = 0.0
             case worker.Broken(reason):
                 self._leaving, self._exit = f"the driver cannot be used: {reason}", EXIT_DRIVER
+                self._active.clear()
                 print(f"{self._config.name}: {self._leaving}", file=sys.stderr)
             case worker.Started(command_id):
                 self._running, self._running_since, self._safe = command_id, time.monotonic(), False
@@ -305,7 +309,7 @@ class Host:
             return Refused(command_id=command_id, reason="the driver is still being loaded", retry=True)
         capability = self._capabilities.get(command.capability)
         if capability is None:
-            can = ", ".join(sorted(self._capabilities)) or "nothing"
+            can = ", ".join(sorted(self._capabilities))[:5_000] or "nothing"
             return Refused(command_id=command_id, reason=f"cannot {command.capability}; this instrument can: {can}")
         if found := violations(capability, command.parameters):
             return Refused(command_id=command_id, reason="outside the limits: " + "; ".join(found)[:5_000])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import math
 import queue
@@ -27,6 +28,9 @@ FACTS_INTERVAL_S = 2.0
 PROGRESS_INTERVAL_S = 0.2
 STOP_AGAIN_S = 0.2
 RETRY_WRITE_S = 1.0
+MAX_FACTS_BYTES = 64 << 10
+MARGIN_BYTES = 16 << 10
+"""Room in the JSON frame for what surrounds a report."""
 NO_EVIDENCE = "the host ended between start and report, and the driver cannot tell what came of it"
 
 
@@ -177,6 +181,13 @@ class Worker:
             self._on_event(Broken(_text(error)))
             return
         self._on_event(Ready(capabilities))
+        try:
+            self._serve(driver)
+        except Exception as error:  # a fault of ours: end, and let the next process look back
+            log.exception("the driver's thread failed")
+            self._on_event(Broken(_text(error)))
+
+    def _serve(self, driver: Driver) -> None:
         self._ask_facts(driver)
         while True:
             try:
@@ -196,7 +207,10 @@ class Worker:
             facts = driver.health()
         except Exception as error:
             facts = {"health_error": _text(error)}
-        self._on_event(Facts(plain(facts) if isinstance(facts, dict) else {"health": str(facts)[:200]}))
+        small = plain(facts if isinstance(facts, dict) else {"health": str(facts)})
+        if len(json.dumps(small)) > MAX_FACTS_BYTES:
+            small = {"health_error": "the driver's health() returns too much"}
+        self._on_event(Facts(small))
 
     def _run(self, driver: Driver, command: Command, epoch: int) -> None:
         if self._shut.is_set():
@@ -272,7 +286,7 @@ class Worker:
             self._last_progress = now
             number = float(fraction)
             number = min(max(number, 0.0), 1.0) if math.isfinite(number) else 0.0
-            self._on_event(Moved(command_id, number, str(message)[:1_000]))
+            self._on_event(Moved(command_id, number, clean(message, 1_000)))
 
         return progress
 
@@ -299,14 +313,14 @@ def report_of(command_id: str, outcome: Any) -> Report:
         report = Report(
             command_id=command_id,
             status=outcome.status,  # type: ignore[arg-type]
-            readings={str(name): float(value) for name, value in outcome.readings.items()},
+            readings={clean(name, 200): float(value) for name, value in outcome.readings.items()},
             arrays=tuple(headers),
             duration_s=float(outcome.duration_s),
-            message=str(outcome.message)[:10_000],
+            message=clean(outcome.message, 10_000),
         )
     except (ValidationError, TypeError, ValueError) as error:
         raise ProtocolError(f"the driver returned a malformed Outcome: {str(error)[:500]}") from None
-    if len(report.model_dump_json()) > MAX_JSON_BYTES - 1_000:
+    if len(report.model_dump_json()) > MAX_JSON_BYTES - MARGIN_BYTES:
         raise ProtocolError("the driver returned too many readings for one report; return them as arrays")
     return report.with_frames(frames)
 
@@ -317,15 +331,22 @@ def plain(value: Any, depth: int = 4) -> Any:
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
+    if isinstance(value, str):
+        return clean(value, 500)
     if isinstance(value, dict) and depth:
-        return {str(k)[:100]: plain(v, depth - 1) for k, v in list(value.items())[:100]}
+        return {clean(k, 100): plain(v, depth - 1) for k, v in list(value.items())[:100]}
     if isinstance(value, list | tuple) and depth:
         return [plain(x, depth - 1) for x in value[:100]]
     with contextlib.suppress(Exception):  # numpy scalars and the like
         item = getattr(value, "item", None)
-        return plain(item(), depth - 1) if depth and callable(item) else str(value)[:500]
+        return plain(item(), depth - 1) if depth and callable(item) else clean(value, 500)
     return f"<{type(value).__name__}>"
 
 
+def clean(value: Any, length: int) -> str:
+    """Return ``str(value)``, cut, and without what UTF-8 cannot say."""
+    return str(value)[:length].encode("utf-8", "replace").decode("utf-8")
+
+
 def _text(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"[:2_000]
+    return clean(f"{type(error).__name__}: {error}", 2_000)

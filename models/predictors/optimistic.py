@@ -10,7 +10,7 @@ import numpy as np
 from models.errors import UnknownNameError
 from models.observation import Constraint, Objective, Observation
 from models.predictors.ensemble import EnsemblePredictor
-from models.roles import Pool
+from models.roles import Pool, Predictor
 
 Beliefs = dict[str, tuple[np.ndarray, np.ndarray]]
 """Quantity -> (mean (n,), std (n,))."""
@@ -45,7 +45,7 @@ class OptimisticScreen:
 
 
 def optimistic_screen(
-    predictor: EnsemblePredictor,
+    predictor: Predictor,
     pool: Pool,
     observations: Sequence[Observation],
     objectives: Sequence[Objective],
@@ -59,7 +59,7 @@ def optimistic_screen(
     candidates stay in any case, and all do where there are no observations.
 
     Args:
-        predictor: is fitted here.
+        predictor: any; is fitted here. Only the ensemble's own mistakes are known, so only it gets a false-negative rate.
         pool: (n) candidates.
         observations: what is known.
         objectives: ``computed`` ones count exactly.
@@ -70,7 +70,7 @@ def optimistic_screen(
     if n == 0 or not observations:
         return OptimisticScreen(np.ones(n, dtype=bool), 0, 0, float("nan"), 0)
     predictor.fit(observations)
-    beliefs = predictor.predict_array(pool)
+    beliefs = _beliefs(predictor, pool)
     best = np.column_stack([_objective_end(o, pool, beliefs) for o in objectives])
     margin = np.min([_constraint_margin(c, pool, beliefs) for c in constraints], axis=0) if constraints else np.zeros(n)
 
@@ -85,8 +85,20 @@ def optimistic_screen(
         order = np.lexsort((-score, -np.minimum(margin, 0.0)))
         order = np.concatenate([order[mask[order]], order[~mask[order]]])
         mask[order[: min(keep, n)]] = True
-    rate, judged = _false_negatives(predictor, observations, objectives, constraints)
+    rate, judged = float("nan"), 0
+    if isinstance(predictor, EnsemblePredictor):
+        rate, judged = _false_negatives(predictor, observations, objectives, constraints)
     return OptimisticScreen(mask, int(infeasible.sum()), int((dominated & ~infeasible).sum()), rate, judged)
+
+
+def _beliefs(predictor: Predictor, pool: Pool) -> Beliefs:
+    if isinstance(predictor, EnsemblePredictor):
+        return predictor.predict_array(pool)
+    predictions = predictor.predict([pool[i] for i in range(len(pool))])
+    return {
+        name: (np.array([p[name].mean for p in predictions]), np.array([p[name].std for p in predictions]))
+        for name in (predictions[0] if predictions else {})
+    }
 
 
 def _objective_end(objective: Objective, pool: Pool, beliefs: Beliefs) -> np.ndarray:

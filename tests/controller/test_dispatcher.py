@@ -425,7 +425,7 @@ def test_a_host_that_falls_silent_amid_a_command_is_lost_with_what_was_known(tmp
 
 def test_a_stranger_to_this_controller_is_asked_to_announce_itself(tmp_path):
     async def scene(one, fake):
-        fake.outbox = Outbox("another process")
+        fake.outbox = Outbox("another-process")
         fake.say(messages.Health())
         while (await fake.hear(Heartbeat)).lease_s != 0:
             pass

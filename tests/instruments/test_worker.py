@@ -12,7 +12,7 @@ from instruments import worker
 from instruments.driver import Capability, Job, Outcome
 from instruments.ledger import Ledger, starts
 from instruments.messages import Command
-from instruments.worker import Ended, NotStarted, Ready, Started, Worker, plain, report_of
+from instruments.worker import Ended, Facts, NotStarted, Ready, Started, Worker, plain, report_of
 
 
 def command(name: str = "c1") -> Command:
@@ -143,6 +143,29 @@ def test_what_no_report_can_say_is_a_fault_of_the_driver(bench, outcome):
     told = one.report()
     assert told.status == "fault"
     assert "driver returned" in told.message or "array" in told.message
+
+
+def test_a_message_that_utf8_cannot_say_is_still_told(bench):
+    one = bench(Driver(lambda job: Outcome("ok", {"x\udcff": 1.0}, message="caf\udce9")))
+    one.worker.submit(command(), 1)
+    told = one.report()
+    assert (told.status, told.message, told.readings) == ("ok", "caf?", {"x?": 1.0})
+
+
+def test_health_that_is_too_large_is_replaced_by_a_note(bench):
+    class Chatty(Driver):
+        def health(self):
+            return {str(i): ["x" * 400] * 100 for i in range(100)}
+
+    assert "too much" in bench(Chatty()).next(Facts).facts["health_error"]
+
+
+def test_health_that_fails_is_a_fact(bench):
+    class Mute(Driver):
+        def health(self):
+            raise OSError("no answer")
+
+    assert bench(Mute()).next(Facts).facts == {"health_error": "OSError: no answer"}
 
 
 def test_nothing_starts_while_the_stop_is_latched(bench):

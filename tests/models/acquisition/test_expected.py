@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
 
@@ -17,6 +17,7 @@ def tensor(values):
     return torch.tensor(values, dtype=torch.float64)
 
 
+@settings(deadline=None)
 @given(st.floats(-8, 8), st.floats(0.01, 10), st.floats(-8, 8))
 def test_one_objective_is_expected_improvement(mean, std, best):
     log_ei = log_expected_hypervolume_improvement(
@@ -57,6 +58,7 @@ def test_an_exactly_known_objective_has_no_spread():
     assert gain.tolist() == pytest.approx([0.5, 0.0, 8.0])
 
 
+@settings(deadline=None)
 @given(st.floats(-30, 30), st.floats(0.01, 5), st.floats(-3, 3), st.floats(0.01, 5))
 def test_probability_between_equals_scipy(mean, std, low, width):
     high = low + width

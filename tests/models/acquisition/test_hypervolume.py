@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -17,12 +17,14 @@ outcomes = st.integers(1, 4).flatmap(
 )
 
 
+@settings(deadline=None)
 @given(outcomes)
 def test_front_equals_botorch(values):
     best = is_non_dominated(torch.from_numpy(values), deduplicate=True).numpy() if len(values) else []
     assert pareto_front(values).tolist() == np.flatnonzero(best).tolist()
 
 
+@settings(deadline=None)
 @given(outcomes.filter(lambda v: v.shape[1] > 1))
 def test_hypervolume_equals_botorch(values):
     m = values.shape[1]
@@ -33,6 +35,7 @@ def test_hypervolume_equals_botorch(values):
     assert hypervolume(values, reference) == pytest.approx(expected)
 
 
+@settings(deadline=None)
 @given(outcomes)
 def test_minimizing_is_maximizing_the_negative(values):
     m = values.shape[1]
@@ -58,6 +61,7 @@ def test_nothing_dominates_nothing():
     assert hypervolume(np.array([[-1.0, 5.0]]), [0.0, 0.0]) == 0.0
 
 
+@settings(deadline=None)
 @given(outcomes, st.integers(0, 2**32 - 1))
 def test_cells_measure_the_gain_of_any_further_point(values, seed):
     m = values.shape[1]

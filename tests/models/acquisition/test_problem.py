@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from arraypool import ArrayPool, observe
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.acquisition.problem import SYNTHESIS, FeatureScaling, Scale, build_problem, data_hash, matching_rows
@@ -36,6 +36,7 @@ def test_an_outlier_neither_squeezes_the_others_nor_merges_with_another():
     assert np.ptp(FeatureScaling(Y)(Y)[:2000]) > 0.2
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(-1e300, 1e300), min_size=1, max_size=6))
 def test_scale_goes_there_and_back(values):
     values = np.array(values)
