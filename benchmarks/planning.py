@@ -1,4 +1,4 @@
-"""Compare planners on measured pools: ``python benchmarks/planning.py DATA... [--methods ...] [--seeds N] [--budget B]``.
+"""Compare planners on measured pools: ``planning.py DATA... [--methods ...] [--seeds N] [--budget B] [--out DIR]``.
 
 DATA are names such as ``liang2021/AgNP`` or ``olympus/alkox`` (default: the sets of Liang et al. that are there), or
 CSV files whose last column is the objective to maximise. Prints EF, EFauc, AF and seconds a suggestion with 90 %
@@ -74,7 +74,8 @@ def report(tasks: list[Task], results: Results, budget: int) -> str:
             mean, low, high = evaluation.interval(scores)
             runs = [(t, r) for t in tasks for r in results[m][t.name]]
             enhancement = [np.mean([evaluation.enhancement(t, r.order, i) for t, r in runs]) for i in (10, b)]
-            reached = {t.name: evaluation.acceleration(t, [r.order[:b] for r in results[m][t.name]], 0.5) for t in tasks}
+            orders = {t.name: [r.order[:b] for r in results[m][t.name]] for t in tasks}
+            reached = {t.name: evaluation.acceleration(t, orders[t.name], 0.5) for t in tasks}
             cpu = np.median([s for _, r in runs for s in r.cpu_s] or [0.0])
             out.append(
                 _row(

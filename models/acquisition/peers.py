@@ -1,5 +1,8 @@
 """Other people's planners behind the one interface of ``evaluation.PoolPlanner``, for comparison only."""
 
+# BayBE and Ax need not be installed.
+# pyright: reportMissingImports=false
+
 from __future__ import annotations
 
 import importlib.util
@@ -45,7 +48,8 @@ class GaussianProcessLCB:
         from sklearn.gaussian_process import GaussianProcessRegressor
         from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
-        kernel = ConstantKernel() * Matern(np.full(self._X.shape[1], 0.5), (1e-2, 1e2), nu=2.5) + WhiteKernel(1e-2)
+        lengthscales: Any = np.full(self._X.shape[1], 0.5)
+        kernel = ConstantKernel() * Matern(lengthscales, (1e-2, 1e2), nu=2.5) + WhiteKernel(1e-2)
         model = GaussianProcessRegressor(kernel, normalize_y=True, n_restarts_optimizer=2, random_state=self._seed)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a length scale at its bound is usual with few data
@@ -154,11 +158,12 @@ class Ax:
         goal = OptimizationConfig(Objective(metric=Metric("y"), minimize=False))
         experiment = Experiment(search_space=space, optimization_config=goal, name="pool")
         points: list[dict[str, Any]] = [dict(zip(names, map(float, row), strict=True)) for row in self._X]
-        rows = []
+        rows: list[dict[str, Any]] = []
         for number, (row, value) in enumerate(zip(observed, y, strict=True)):
-            trial = experiment.new_trial().add_arm(Arm(points[row], name=f"{number}_0")).mark_running(no_runner_required=True)
-            trial.mark_completed()
-            rows.append({"trial_index": number, "arm_name": f"{number}_0", "metric_name": "y", "metric_signature": "y", "mean": value, "sem": float("nan")})
+            arm = Arm(points[row], name=f"{number}_0")
+            experiment.new_trial().add_arm(arm).mark_running(no_runner_required=True).mark_completed()
+            named = {"trial_index": number, "arm_name": arm.name, "metric_name": "y", "metric_signature": "y"}
+            rows.append({**named, "mean": value, "sem": float("nan")})
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             adapter = Generators.BOTORCH_MODULAR(experiment=experiment, data=Data(df=pd.DataFrame(rows)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from actors.orders import Offer, Recipe, StageReport, Step
@@ -97,6 +97,12 @@ class Scribe:
         )
         return name
 
+    def choose_again(self, name: str) -> str:
+        """Choose the candidate of an earlier experiment once more."""
+        known = self.state.experiments[name]
+        assert known.recipe is not None
+        return self.choose(known.choice, known.recipe)
+
     def order(self, name: str, instrument: str) -> ev.CommandOrdered:
         """Order the next step of an experiment."""
         step = self.state.experiments[name].step
@@ -108,7 +114,7 @@ class Scribe:
         return order
 
     def report(
-        self, order: ev.CommandOrdered, readings: dict[str, float], hours: float, arrays: dict[str, Sequence[float]]
+        self, order: ev.CommandOrdered, readings: dict[str, float], hours: float, arrays: Mapping[str, Sequence[float]]
     ) -> None:
         """The step ends well."""
         held = {k: self.journal.stage_blob(array("d", v).tobytes(), "<f8", (len(v),)) for k, v in arrays.items()}
@@ -138,7 +144,7 @@ def alloy(x: str, y: str, z: str, a_A: float = 5.7, name: str = "") -> Candidate
     crystal = Crystal(
         lattice_A=((0, h, h), (h, 0, h), (h, h, 0)),
         species=(x, x, y, z),
-        frac_coords=((0.25,) * 3, (0.75,) * 3, (0.0,) * 3, (0.5,) * 3),
+        frac_coords=((0.25, 0.25, 0.25), (0.75, 0.75, 0.75), (0.0, 0.0, 0.0), (0.5, 0.5, 0.5)),
     )
     return Candidate(
         id=name or f"L2_1-{x}2{y}{z}", composition={x: 2, y: 1, z: 1}, prototype=name or "L2_1",
@@ -157,7 +163,7 @@ ALLOYS = [
 
 
 def heusler(path: Path, *, results: int = 6, budget: int = 6, acquisition: str = "pareto", hostile: str = "") -> Scribe:
-    """A prototype space with two objectives, a constraint, patterns, a failed synthesis; ``hostile`` renames the second."""
+    """A prototype space: two objectives, a constraint, patterns, a failed synthesis; ``hostile`` renames the second."""
     scribe = Scribe(path, HEUSLER.format(budget=budget, acquisition=acquisition), budget=budget)
     scribe.announce(furnace="simulated.arc_furnace", diffractometer="simulated.diffractometer")
     for i, (candidate, magnetization_T, hhi, pure) in enumerate(ALLOYS[:results]):
@@ -173,10 +179,11 @@ def heusler(path: Path, *, results: int = 6, budget: int = 6, acquisition: str =
             candidate=candidate, value=-1.5, method=method, predicted={} if method == "random" else beliefs,
             feasibility=0.9, runner_up=("L2_1-Fe2MnSi", -1.75), note=hostile and f"note {hostile}",
         )  # fmt: skip
+        melt, scan = {"melt_temperature_C": 1700, "melts": 4}, {"wavelength": "CuKa"}
         steps = (
-            Step(capability="use_furnace", parameters={"melt_temperature_C": 1700, "melts": 4}, quantities=("sample_mass_g",)),
-            Step(capability="use_diffractometer", parameters={"wavelength": "CuKa"}, quantities=("phase_fraction",), idempotent=True),
-        )  # fmt: skip
+            Step(capability="use_furnace", parameters=melt, quantities=("sample_mass_g",)),
+            Step(capability="use_diffractometer", parameters=scan, quantities=("phase_fraction",), idempotent=True),
+        )
         recipe = Recipe(steps=steps, precursors_g={"Fe": 2.5, "Mn": 1.25}, reason=f"because {hostile}")
         name = scribe.choose(choice, recipe)
         scribe.report(scribe.order(name, "furnace"), {"sample_mass_g": 4.9}, 12.0, {})

@@ -149,7 +149,7 @@ def test_a_reader_that_went_away_does_not_end_the_campaign(tmp_path, monkeypatch
 
 def test_status_tells_people_where_the_run_stands(tmp_path, capsys):
     scribe = made_runs.heusler(tmp_path / "run", results=4)
-    scribe.choose(scribe.state.experiments["E0001"].choice, scribe.state.experiments["E0001"].recipe)
+    scribe.choose_again("E0001")
     scribe.order("E0005", "furnace")
     print_status(scribe.directory, scribe.state, summarize(scribe.state, running=True))
     text = capsys.readouterr().out
@@ -164,7 +164,7 @@ def test_the_live_view_fills_any_terminal_exactly(tmp_path, width, height, resul
     console = Console(file=io.StringIO(), width=width, height=height, force_terminal=True)
     scribe = made_runs.heusler(tmp_path / "run", results=results, hostile="a\x1b[31m" + "long" * 40)
     if results:
-        scribe.choose(scribe.state.experiments["E0001"].choice, scribe.state.experiments["E0001"].recipe)
+        scribe.choose_again("E0001")
         scribe.order(f"E{results + 1:04d}", "furnace")
     view = LiveView(first_event_only(scribe.directory), console)
     view.started(scribe.state, 0)
@@ -179,7 +179,7 @@ def test_the_live_view_fills_any_terminal_exactly(tmp_path, width, height, resul
 
 def test_the_live_view_shows_stages_instruments_front_and_results(tmp_path):
     scribe = made_runs.heusler(tmp_path / "run", budget=9)
-    scribe.choose(scribe.state.experiments["E0001"].choice, scribe.state.experiments["E0001"].recipe)
+    scribe.choose_again("E0001")
     scribe.order("E0007", "furnace")
     view = LiveView(first_event_only(scribe.directory), Console(file=io.StringIO(), width=100, height=40))
     view.started(scribe.state, 0)
@@ -220,7 +220,8 @@ def test_the_kept_front_is_the_front_of_everything(tmp_path):
 
 
 def test_numbers_and_durations_read_as_people_write_them():
-    assert [number(x) for x in (0, 1.43219, 3120.4, 1e7, 0.00002, -12.5)] == ["0", "1.432", "3120", "1e+07", "2e-05", "-12.5"]
+    written = ["0", "1.432", "3120", "1e+07", "2e-05", "-12.5"]
+    assert [number(x) for x in (0, 1.43219, 3120.4, 1e7, 0.00002, -12.5)] == written
     assert [duration(s) for s in (3, 185, 7800, 200000)] == ["3 s", "3 min 05 s", "2 h 10 min", "2 d 7 h"]
     dials = {"x": 0.5, "mode": "slow", "n": 3, "a": 1.0, "b": 2.0}
     assert label(Candidate(id="row-1", parameters=dials)) == "row-1 x=0.5 mode=slow n=3 a=1 +1"
