@@ -1,0 +1,1 @@
+"""The science as Ray actors: where it runs. One file a role."""

@@ -31,9 +31,7 @@ class AcquisitionRole:
         """Begin a new pool."""
         self._pool = CandidatePool(self._space)
 
-    def choose(
-        self, order: ChoiceOrder, screened: tuple[np.ndarray | None, list[StageReport]]
-    ) -> ChoiceAnswer:
+    def choose(self, order: ChoiceOrder, screened: tuple[np.ndarray | None, list[StageReport]]) -> ChoiceAnswer:
         """Answer an order from the candidates that the predictor's mask leaves."""
         mask, reports = screened
         begin = time.perf_counter()

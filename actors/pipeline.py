@@ -1,7 +1,7 @@
 """The science as the controller sees it: generators stream, predictors screen, the acquisition chooses.
 
-The data flows one way, from role to role, without passing through the controller: a block that the generator proposes goes to
-the predictor's rules, what passes goes to the acquisition's pool.
+The data flows one way, from role to role, without passing through the controller: a block that the generator proposes
+goes to the predictor's rules, what passes goes to the acquisition's pool.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class Pipeline:
             except self.crew.lost as error:
                 if not left:
                     raise ComputeLost(
-                        f"the compute was lost {self._restarts + 1} times in a row, at last with: {_first_line(error)}. "
+                        f"the compute was lost {self._restarts + 1} times in a row, at last: {_first_line(error)}. "
                         "`athanor doctor` tests it; `athanor resume` goes on when it works, nothing is lost."
                     ) from error
                 await self._restart(generation, _first_line(error))

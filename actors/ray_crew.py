@@ -6,6 +6,7 @@ Ray runs no physical action, so nothing here needs to be exactly-once: a lost ac
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from typing import Any
 
@@ -43,6 +44,7 @@ class RayCrew:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         import ray
+        from ray.exceptions import RayError
 
         try:
             if ray.is_initialized():
@@ -52,18 +54,18 @@ class RayCrew:
                     num_cpus=self._cpus,
                     include_dashboard=False,
                     log_to_driver=False,
-                    logging_level="ERROR",
+                    logging_level=logging.ERROR,
                     object_store_memory=_OBJECT_STORE_BYTES,
                     _node_ip_address="127.0.0.1",
                 )
             else:
-                ray.init(address=self._address, log_to_driver=False, logging_level="ERROR")
+                ray.init(address=self._address, log_to_driver=False, logging_level=logging.ERROR)
             self._actors = {name: self._actor(ray, name, spec) for name in ROLES}
-        except (ray.exceptions.RayError, ConnectionError, RuntimeError, OSError, ValueError) as error:
+        except (RayError, ConnectionError, RuntimeError, OSError, ValueError) as error:
             where = self._address or "this machine"
             raise ComputeLost(
-                f"Ray on {where} could not be started: {error}. `athanor doctor` tests it; `compute: {{backend: local}}` "
-                "in the campaign does without."
+                f"Ray on {where} could not be started: {error}. `athanor doctor` tests it; "
+                "`compute: {backend: local}` in the campaign does without."
             ) from error
 
     @staticmethod
@@ -92,6 +94,29 @@ class RayCrew:
         import ray
 
         await asyncio.to_thread(ray.shutdown)
+
+
+def knock() -> str:
+    """Start a private Ray, ask it one thing and end it; returns Ray's version. Raises ComputeLost."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    import ray
+    from ray.exceptions import RayError
+
+    try:
+        ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        try:
+            answer = ray.get(ray.remote(num_cpus=1, max_retries=0)(_answer).remote(), timeout=60)
+        finally:
+            ray.shutdown()
+    except (RayError, ConnectionError, RuntimeError, OSError) as error:
+        raise ComputeLost(f"Ray does not answer: {error}") from error
+    if answer != _answer():
+        raise ComputeLost(f"Ray answered {answer!r}")
+    return ray.__version__
+
+
+def _answer() -> int:
+    return 42
 
 
 class RoleActor:

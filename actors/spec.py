@@ -69,9 +69,7 @@ class ScienceSpec(BaseModel):
         """Make the predictor that screens, or ``None`` where the campaign names none."""
         if self.predictor is None:
             return None
-        return self.predictor.build(
-            "predictors", space=space, objectives=self.objectives, constraints=self.constraints
-        )
+        return self.predictor.build("predictors", space=space, objectives=self.objectives, constraints=self.constraints)
 
     def stage(self, name: str) -> StageSpec:
         """Resources of a stage; the default where nothing is said."""

@@ -2,9 +2,9 @@
 
     python -m benchmarks.discovery [--seeds 10] [--budget 60] [--jobs 2] [--out DIR]
 
-Both methods run the whole program (hosts, CURVE, journal, CHGNet physics) on campaigns/heusler-magnets.yaml and differ in the
-acquisition alone; random search draws from the same screened candidates. The compute is local, since Ray changes no decision
-(`athanor replay` shows it). Prints the figures of docs/benchmarks.md and writes curves.csv.
+Both methods run the whole program (hosts, CURVE, journal, CHGNet physics) on campaigns/heusler-magnets.yaml and
+differ in the acquisition alone; random search draws from the same screened candidates. The compute is local, since
+Ray changes no decision (`athanor replay` shows it). Prints the figures of docs/benchmarks.md and writes curves.csv.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
     python -m benchmarks.overhead [--experiments 200]
 
-Runs a campaign of three-step experiments on real instrument hosts whose drivers answer at once, with choices that cost nothing, and
-adds up for each experiment the seconds that the controller's loop was busy. Beside it, from the same run: the disk's floor
-(append and fsync) and SQLite's durable commit.
+Runs a campaign of three-step experiments on real instrument hosts whose drivers answer at once, with choices that cost
+nothing, and adds up for each experiment the seconds that the controller's loop was busy. Beside it, from the same run:
+the disk's floor (append and fsync) and SQLite's durable commit.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import platform
 import sqlite3
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -125,12 +126,14 @@ def main() -> None:
         fsync_ms, commit_ms = floors(folder)
     spent = np.array(overhead.turns) * 1e3
     edges = [0, *ended]
-    each = np.array([spent[a:b].sum() for a, b in zip(edges, edges[1:])])[5:]
+    each = np.array([spent[a:b].sum() for a, b in pairwise(edges)])[5:]
     p50, p99 = np.percentile(each, [50, 99])
-    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, load {os.getloadavg()[0]:.1f}")
+    where = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    print(f"{where}, load {os.getloadavg()[0]:.1f}")
     print(f"append + fsync {fsync_ms:.2f} ms, durable SQLite commit {commit_ms:.2f} ms (medians)")
     print(f"{experiments} experiments of 3 steps in {wall:.1f} s; {len(spent) / experiments:.1f} turns an experiment")
-    print(f"controller's time an experiment: p50 {p50:.1f} ms, p99 {p99:.1f} ms = {p50 / commit_ms:.1f} and {p99 / commit_ms:.1f} durable commits")
+    print(f"controller's time an experiment: p50 {p50:.1f} ms, p99 {p99:.1f} ms")
+    print(f"in durable commits: {p50 / commit_ms:.1f} and {p99 / commit_ms:.1f}")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""The campaign: journal, loop, dispatcher, command line. It alone knows when."""

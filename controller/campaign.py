@@ -78,7 +78,8 @@ class Stage(_Section):
 
 
 class Compute(_Section):
-    """Where the science runs: ``ray`` (one actor a stage) or ``local`` (in the controller: small campaigns start at once)."""
+    """Where the science runs: ``ray`` (one actor a stage) or ``local`` (in the controller: small campaigns start at
+    once)."""
 
     backend: Literal["ray", "local"] = "ray"
     address: str | None = None
@@ -109,9 +110,12 @@ class Campaign(_Section):
     planner: Plugin = Plugin(name="direct")
     lab: Lab
     compute: Compute = Compute()
+    baseline: Literal["random"] | None = None
 
     @model_validator(mode="after")
     def _names_are_consistent(self) -> Campaign:
+        if self.baseline and self.lab.clock != "simulated":
+            raise ValueError("baseline: it costs as many experiments again, so it needs lab.clock: simulated")
         names = [objective.name for objective in self.objectives]
         if len(set(names)) != len(names):
             raise ValueError("two objectives have the same name: remove one")
@@ -154,7 +158,9 @@ def parse_campaign(text: str, where: str, *, seed: int | None = None, budget: in
         problem = getattr(error, "problem", None) or str(error)
         raise CampaignError(f"{where}{line}: not YAML: {problem}. Check indentation, colons and quotes.") from error
     if not isinstance(data, dict):
-        raise CampaignError(f"{where}:1: a campaign is a mapping of keys such as name, space, objectives. `athanor init` writes one.")
+        raise CampaignError(
+            f"{where}:1: a campaign is a mapping of keys such as name, space, objectives. `athanor init` writes one."
+        )
     if seed is not None:
         data["seed"] = seed
     if budget is not None:
@@ -186,7 +192,9 @@ def _explain(problem: Any, tree: yaml.Node | None, where: str) -> str:
         fix = f"Did you mean {near[0]!r}?" if near else f"Remove it. Known here: {', '.join(sorted(known)) or 'none'}."
         return f"{where}:{line}: {key}: unknown key. {fix}"
     if kind == "missing":
-        return f"{where}:{line}: {key}: missing. Add it{' here' if depth else ' at the top level'}; see docs/campaign.md."
+        return (
+            f"{where}:{line}: {key}: missing. Add it{' here' if depth else ' at the top level'}; see docs/campaign.md."
+        )
     given = problem.get("input")
     shown = f" (given: {given!r})" if isinstance(given, str | int | float | bool) or given is None else ""
     return f"{where}:{line}: {key}: {message.removeprefix('Value error, ')}{shown}."
@@ -213,7 +221,8 @@ def _models_in(annotation: Any) -> list[Any]:
 def _locate(parts: tuple[Any, ...], tree: yaml.Node | None) -> tuple[list[Any], int, int]:
     """The keys of ``parts`` that a reader sees, the line of the deepest one that the file has, and how deep that is.
 
-    pydantic puts the tag of a union (``kind: table``) among the keys; what the file does not have on the way is dropped.
+    pydantic puts the tag of a union (``kind: table``) among the keys; what the file does not have on the way is
+    dropped.
     """
     node, line, kept, depth = tree, 1, [], 0
     for place, part in enumerate(parts):

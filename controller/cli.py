@@ -1,4 +1,4 @@
-"""The command line: ``athanor COMMAND``. Modules are imported by the command that needs them, so that help is instant."""
+"""The command line, ``athanor COMMAND``. A command imports what it needs, so that help is instant."""
 
 from __future__ import annotations
 
@@ -62,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     report = _add(commands, "report", _report, "write the report again", "athanor report runs/mine")
     report.add_argument("dir", type=Path, metavar="RUN", help="the run's directory")
     report.add_argument("--out", type=Path, help="where to write; default: RUN/report")
+    report.add_argument("--baseline", type=Path, metavar="OTHER", help="a run that chose at random, to compare with")
 
     replay = _add(
         commands, "replay", _replay, "recompute every decision and compare", "athanor replay runs/mine && echo same"
@@ -75,14 +76,18 @@ def _parser() -> argparse.ArgumentParser:
         _reconcile,
         "say what became of a sample whose outcome is unknown",
         "athanor reconcile runs/mine    (lists what is unknown)\n"
-        "  athanor reconcile runs/mine COMMAND done --by 'A. Chemist' --reason 'button is there' --reading sample_mass_g=4.93",
+        "  athanor reconcile runs/mine COMMAND done --by 'A. Chemist' --reading sample_mass_g=4.93",
     )
     reconcile.add_argument("dir", type=Path, metavar="RUN", help="the run's directory")
     reconcile.add_argument("command_id", nargs="?", metavar="COMMAND", help="which command; none: list what is unknown")
-    reconcile.add_argument("verdict", nargs="?", choices=("done", "failed", "discard", "repeat"), help="what became of it")
+    reconcile.add_argument(
+        "verdict", nargs="?", choices=("done", "failed", "discard", "repeat"), help="what became of it"
+    )
     reconcile.add_argument("--by", help="who says so")
     reconcile.add_argument("--reason", default="", help="why")
-    reconcile.add_argument("--reading", action="append", default=[], metavar="NAME=NUMBER", help="a result (with `done`)")
+    reconcile.add_argument(
+        "--reading", action="append", default=[], metavar="NAME=NUMBER", help="a result (with `done`)"
+    )
 
     doctor = _add(commands, "doctor", _doctor, "test this machine", "athanor doctor")
     doctor.add_argument("--json", action="store_true", help="one object for programs")
@@ -90,7 +95,10 @@ def _parser() -> argparse.ArgumentParser:
     init = _add(commands, "init", _init, "write a commented campaign to start from", "athanor init my-search")
     init.add_argument("name", metavar="NAME", help="name of the campaign; NAME.yaml is written")
     init.add_argument(
-        "--kind", choices=("function", "table", "prototype"), default="function", help="which kind of space (default: %(default)s)"
+        "--kind",
+        choices=("function", "table", "prototype"),
+        default="function",
+        help="which kind of space (default: %(default)s)",
     )
     return parser
 
@@ -173,9 +181,12 @@ def _carry_on(directory: Any, arguments: Any) -> int:
             raise
         report = None
         if not arguments.no_report:
+            from controller.baseline import run_baseline
             from controller.report import write_report
 
-            report = write_report(directory, directory.report)
+            if state.require().baseline:
+                view.note("random search over the same space, for comparison ...")
+            report = write_report(directory, directory.report, baseline=run_baseline(directory, state))
         view.done(state, overhead, report)
     return 0
 
@@ -201,7 +212,10 @@ def _report(arguments: Any) -> int:
 
     directory = RunDirectory(arguments.dir)
     directory.require()
-    print(write_report(directory, arguments.out or directory.report))
+    baseline = arguments.baseline
+    if baseline is None and RunDirectory(directory.path / "baseline" / "run").exists():
+        baseline = directory.path / "baseline" / "run"
+    print(write_report(directory, arguments.out or directory.report, baseline=baseline))
     return 0
 
 

@@ -29,7 +29,17 @@ class Finding:
 def examine(*, as_json: bool = False) -> int:
     """Run every test, print the findings, return 0 where nothing failed and 5 otherwise."""
     tests: list[Callable[[], Finding]] = [
-        _python, _packages, _processors, _memory, _disk_space, _durable_commit, _curve, _threads, _physics, _ray, _data,
+        _python,
+        _packages,
+        _processors,
+        _memory,
+        _disk_space,
+        _durable_commit,
+        _curve,
+        _threads,
+        _physics,
+        _ray,
+        _data,
     ]
     findings = []
     for test in tests:
@@ -40,12 +50,16 @@ def examine(*, as_json: bool = False) -> int:
         findings.append(finding)
         if not as_json:
             mark = {"ok": "ok  ", "warn": "warn", "fail": "FAIL"}[finding.level]
-            print(f"{mark}  {finding.name:<16} {finding.found}" + (f"\n      -> {finding.advice}" if finding.advice else ""), flush=True)
+            print(
+                f"{mark}  {finding.name:<16} {finding.found}"
+                + (f"\n      -> {finding.advice}" if finding.advice else ""),
+                flush=True,
+            )
     failed = sum(f.level == "fail" for f in findings)
     if as_json:
         print(json.dumps({"ok": not failed, "findings": [asdict(f) for f in findings]}))
     else:
-        print(f"\n{'Everything a campaign needs is here.' if not failed else f'{failed} of {len(findings)} tests failed.'}")
+        print(f"\n{failed} of {len(findings)} tests failed." if failed else "\nEverything a campaign needs is here.")
     return 5 if failed else 0
 
 
@@ -64,7 +78,9 @@ def _packages() -> Finding:
         except PackageNotFoundError:
             missing.append(name)
     if missing:
-        return Finding("packages", "fail", f"missing: {', '.join(missing)}", "run `make setup`, or pip install 'athanor[lab]'")
+        return Finding(
+            "packages", "fail", f"missing: {', '.join(missing)}", "run `make setup`, or pip install 'athanor[lab]'"
+        )
     return Finding("packages", "ok", ", ".join(found[:4]))
 
 
@@ -72,18 +88,33 @@ def _processors() -> Finding:
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
     busy = load > count
-    return Finding("processors", "warn" if busy else "ok", f"{count}, load {load:.1f}", "other programs use them: runs will be slow" if busy else "")
+    return Finding(
+        "processors",
+        "warn" if busy else "ok",
+        f"{count}, load {load:.1f}",
+        "other programs use them: runs will be slow" if busy else "",
+    )
 
 
 def _memory() -> Finding:
     pages, size = os.sysconf("SC_AVPHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
     free = pages * size / 1e9
-    return Finding("memory", "ok" if free > 4 else "warn", f"{free:.1f} GB free", "" if free > 4 else "the main job takes up to 4 GB; close something")
+    return Finding(
+        "memory",
+        "ok" if free > 4 else "warn",
+        f"{free:.1f} GB free",
+        "" if free > 4 else "the main job takes up to 4 GB; close something",
+    )
 
 
 def _disk_space() -> Finding:
     free = shutil.disk_usage(Path.cwd()).free / 1e9
-    return Finding("disk space", "ok" if free > 1 else "fail", f"{free:.1f} GB free here", "" if free > 1 else "free some space, or work in another directory")
+    return Finding(
+        "disk space",
+        "ok" if free > 1 else "fail",
+        f"{free:.1f} GB free here",
+        "" if free > 1 else "free some space, or work in another directory",
+    )
 
 
 def _durable_commit() -> Finding:
@@ -101,14 +132,24 @@ def _durable_commit() -> Finding:
         db.close()
     median = statistics.median(times) * 1e3
     slow = median > 50
-    return Finding("durable commit", "warn" if slow else "ok", f"{median:.1f} ms (SQLite {sqlite3.sqlite_version})", "slow disk: put runs on a local one with --dir" if slow else "")
+    return Finding(
+        "durable commit",
+        "warn" if slow else "ok",
+        f"{median:.1f} ms (SQLite {sqlite3.sqlite_version})",
+        "slow disk: put runs on a local one with --dir" if slow else "",
+    )
 
 
 def _curve() -> Finding:
     import zmq
 
     good = zmq.has("curve")
-    return Finding("encryption", "ok" if good else "fail", f"libzmq {zmq.zmq_version()}, CURVE {'yes' if good else 'no'}", "" if good else "install a pyzmq wheel with libsodium")
+    return Finding(
+        "encryption",
+        "ok" if good else "fail",
+        f"libzmq {zmq.zmq_version()}, CURVE {'yes' if good else 'no'}",
+        "" if good else "install a pyzmq wheel with libsodium",
+    )
 
 
 def _threads() -> Finding:
@@ -128,27 +169,20 @@ def _physics() -> Finding:
         material = Oracle(Path(folder)).material(fcc)
     a = material.lattice_parameter_A
     good = abs(a / 5.65 - 1) < 0.02
-    return Finding("physics", "ok" if good else "fail", f"CHGNet: Co2MnSi a = {a:.3f} A (experiment 5.65) in {time.perf_counter() - begin:.1f} s", "" if good else "reinstall chgnet: its weights give another lattice")
+    return Finding(
+        "physics",
+        "ok" if good else "fail",
+        f"CHGNet: Co2MnSi a = {a:.3f} A (experiment 5.65) in {time.perf_counter() - begin:.1f} s",
+        "" if good else "reinstall chgnet: its weights give another lattice",
+    )
 
 
 def _ray() -> Finding:
-    import logging
+    from actors.ray_crew import knock
 
-    import ray
-
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     begin = time.perf_counter()
-    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, object_store_memory=100_000_000)
-    try:
-        answer = ray.get(ray.remote(num_cpus=1, max_retries=0)(_answer).remote(), timeout=60)
-    finally:
-        ray.shutdown()
-    good = answer == 42
-    return Finding("ray", "ok" if good else "fail", f"{ray.__version__}, an answer after {time.perf_counter() - begin:.1f} s")
-
-
-def _answer() -> int:
-    return 42
+    found = knock()
+    return Finding("ray", "ok", f"{found}, an answer after {time.perf_counter() - begin:.1f} s")
 
 
 def _data() -> Finding:
@@ -156,4 +190,6 @@ def _data() -> Finding:
     if not folder:
         return Finding("data", "ok", "ATHANOR_DATA is not set (only benchmarks and the table examples need it)")
     good = Path(folder, "campaigns").is_dir()
-    return Finding("data", "ok" if good else "warn", folder, "" if good else "no folder `campaigns` in it; see docs/data.md")
+    return Finding(
+        "data", "ok" if good else "warn", folder, "" if good else "no folder `campaigns` in it; see docs/data.md"
+    )

@@ -1,7 +1,7 @@
 """Everything that happens in a campaign, as facts. The journal is a list of these; the state is their fold.
 
-Two kinds: *decisions*, which ``controller.state.decide`` derives from earlier events alone, and *outcomes*, which come from
-outside (an instrument, a model, a person, the operating system).
+Two kinds: *decisions*, which ``controller.state.decide`` derives from earlier events alone, and *outcomes*, which
+come from outside (an instrument, a model, a person, the operating system).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from actors.orders import Offer, Recipe, StageReport
 from models.observation import Choice
 
-
+ReportStatus = Literal["ok", "failed", "fault", "untouched", "refused"]
 StepVerdict = Literal["accepted", "measure_again", "failed_synthesis", "failed_measurement", "order_again", "fault"]
 
 
@@ -92,8 +92,8 @@ class RecipePlanned(Fact):
 class CommandOrdered(Decision):
     """The intent to act, on disk before the command leaves.
 
-    ``attempt`` counts the orders of a step, each a new command. ``round`` counts its measurements: a new round draws new
-    noise, while an order repeated because a sensor proved that nothing had happened does not.
+    ``attempt`` counts the orders of a step, each a new command. ``round`` counts its measurements: a new round draws
+    new noise, while an order repeated because a sensor proved that nothing had happened does not.
     """
 
     kind: Literal["command_ordered"] = "command_ordered"
@@ -112,7 +112,7 @@ class CommandReported(Fact):
 
     kind: Literal["command_reported"] = "command_reported"
     command_id: str
-    status: Literal["ok", "failed", "fault", "untouched", "refused"]
+    status: ReportStatus
     readings: dict[str, float] = Field(default_factory=dict)
     arrays: dict[str, str] = Field(default_factory=dict)
     duration_s: float = 0.0
@@ -202,6 +202,8 @@ class CampaignFinished(Decision):
     reason: str
     finish_s: float
 
+
+AnyDecision = ChoiceOrdered | CommandOrdered | StepFinished | ExperimentFinished | InstrumentRetired | CampaignFinished
 
 Event = Annotated[
     CampaignStarted

@@ -1,7 +1,7 @@
 """The result gate: no reading reaches a model unchecked.
 
-Three things are kept apart: a *failed measurement* (the value is missing), a *failed synthesis* (a fact worth learning) and
-a *broken instrument* (a repair).
+Three things are kept apart: a *failed measurement* (the value is missing), a *failed synthesis* (a fact worth
+learning) and a *broken instrument* (a repair).
 """
 
 from __future__ import annotations

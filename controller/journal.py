@@ -110,7 +110,8 @@ class Journal:
                 yield seq, wall, parse(body)
         except (sqlite3.Error, ValueError) as error:
             raise StorageError(
-                f"{self.path}: the journal cannot be read ({error}). Keep the file: copy it before anything else is tried."
+                f"{self.path}: the journal cannot be read ({error}). Keep the file: copy it before you try "
+                "anything else."
             ) from error
 
     def blob(self, digest: str) -> tuple[bytes, str, tuple[int, ...]]:

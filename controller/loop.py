@@ -1,14 +1,14 @@
 """The thin shell around the pure state: append what follows, act on it, append what came of it.
 
-One rule orders everything: whatever acts on the world (a command, an acknowledgement) happens after the commit of the event
-that orders it.
+One rule orders everything: whatever acts on the world (a command, an acknowledgement) happens after the commit of the
+event that orders it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -19,7 +19,6 @@ from controller.journal import Journal
 from controller.state import ChooseTask, CommandTask, PlanTask, State, Task, choice_order, decide, evolve
 from instruments.errors import OutcomeUnknown, Refused
 from instruments.messages import Command, Report
-
 
 QUIET_S = 0.02
 """How long something staged may wait for company before it is committed; commands never wait."""
@@ -116,7 +115,7 @@ class Loop:
             plan = decide(self.state)
             if not plan.events:
                 break
-            self.append(list(plan.events))
+            self.append(plan.events)
 
     async def _make_durable(self) -> None:
         """Commit everything staged, then tell the hosts which reports they may forget."""
@@ -125,7 +124,7 @@ class Loop:
         for instrument, command_id in durable:
             await self.hands.acknowledge(instrument, command_id)
 
-    def append(self, events: list[ev.Event]) -> None:
+    def append(self, events: Sequence[ev.Event]) -> None:
         """Stage events and fold them; they are durable before anything is done about them."""
         self.journal.stage(events)
         for event in events:
@@ -145,20 +144,20 @@ class Loop:
         if unknown:
             ids = ", ".join(f"{c.order.experiment} on {c.order.instrument} ({c.unknown})" for c in unknown)
             raise LabNeedsPerson(
-                f"outcome unknown: {ids}. Look at the sample, then `athanor reconcile` with what you saw, then `athanor resume`."
+                f"outcome unknown: {ids}. Look at the sample, then `athanor reconcile` with what you saw, "
+                "then `athanor resume`."
             )
         retired = [f"{i.name}: {i.retired}" for i in self.state.instruments.values() if i.retired]
         if retired:
-            raise LabNeedsPerson(
-                f"out of service: {'; '.join(retired)}. Repair it, then `athanor resume`; no sample is lost."
-            )
+            names = "; ".join(retired)
+            raise LabNeedsPerson(f"out of service: {names}. Repair it, then `athanor resume`; no sample is lost.")
         waiting = sorted({s.capability for e in self.state.active.values() if (s := e.next_step) is not None})
         raise LabNeedsPerson(f"no instrument offers {', '.join(waiting) or 'anything'}: check lab.instruments.")
 
     async def _take_outcomes(self) -> None:
         """Wait for something to happen, then take everything that has.
 
-        What is only staged meanwhile (a choice, a plan, a report that its host keeps until it is acknowledged) shares the
+        What is only staged meanwhile (a choice, a plan, a report that its host keeps until acknowledged) shares the
         commit of the next command, or gets its own after a moment of quiet.
         """
         try:

@@ -43,7 +43,7 @@ def replay(
 
 async def _replay(journal: Journal, tell: Callable[[str], None], science: Science | None) -> int:
     state, counted = State(), 0
-    expected: list[ev.Decision] = []
+    expected: list[ev.AnyDecision] = []
     own = science is None
     try:
         for seq, _, event in journal.read():

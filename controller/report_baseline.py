@@ -18,13 +18,15 @@ import numpy as np
 from controller.campaign import expand_path
 from controller.errors import AthanorError, RunStateError
 from controller.report_data import RunData, collect, curves_of, running_best, volumes
+from controller.report_names import pretty
 from controller.run import measured_names, science_spec
 from controller.rundir import RunDirectory
+from controller.summary import is_feasible
 from models.errors import ModelError
 from models.observation import Observation
 from models.outcome import evaluate
 from models.spaces.spec import TableSpec
-from models.spaces.table import TableSpace
+from models.spaces.table import TableSpace, read_table
 
 ORDERS = 1000
 VOLUME_ORDERS = 200
@@ -84,14 +86,35 @@ def _of_run(run: RunData, path: Path) -> Baseline:
     seen = [row.observation for row in other.finished if row.observation]
     curves = curves_of(seen, mine.objectives, mine.constraints, run.curves.reference)
     how = theirs.acquisition.name
+    sign = mine.objectives[0].sign
+    matched = _matched(sign * run.curves.best, sign * curves.best)
+    told = f" In {pretty(mine.objectives[0].name)}, {matched}." if matched else ""
+    if run.curves.volume is not None and curves.volume is not None:
+        matched = _matched(run.curves.volume, curves.volume)
+        told += f" In hypervolume, {matched}." if matched else ""
     return Baseline(
-        f"{how} ({theirs.name}, seed {theirs.seed})",
+        f"{how}, seed {theirs.seed}",
         f"Compared with one run whose candidates were chosen by “{how}” in the same space "
-        f"({len(seen)} experiments, seed {theirs.seed}, {other.state.started.run_id if other.state.started else ''}). "
-        "One run is one draw: another seed gives another curve.",
+        f"({len(seen)} experiments, seed {theirs.seed}, run {_run_id(other)})."
+        f"{told} One run is one draw: another seed gives another curve.",
         Band(curves.best),
         Band(curves.volume) if curves.volume is not None else None,
     )
+
+
+def _run_id(run: RunData) -> str:
+    return run.state.started.run_id if run.state.started else "unknown"
+
+
+def _matched(mine: np.ndarray, theirs: np.ndarray) -> str:
+    """Which of two rising curves reached the other's last value, and when; in words, empty where one has none."""
+    if not len(mine) or not len(theirs) or np.isnan(mine[-1]) or np.isnan(theirs[-1]):
+        return ""
+    if mine[-1] >= theirs[-1]:
+        first = int(np.argmax(mine >= theirs[-1])) + 1
+        return f"this run was as good after {first} experiments as that one after {len(theirs)}"
+    first = int(np.argmax(theirs >= mine[-1])) + 1
+    return f"that run was as good after {first} experiments as this one after {len(mine)}"
 
 
 def _of_table(run: RunData, spec: TableSpec) -> Baseline:
@@ -143,8 +166,6 @@ def _draw(
 
 def _table_outcomes(run: RunData, spec: TableSpec) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Objectives (replicates, m) of every candidate of the table, and which replicates count."""
-    from models.spaces.table import read_table
-
     campaign, started = run.campaign, run.state.started
     base_dir = Path(started.base_dir) if started else Path()
     path = expand_path(spec.file, base_dir)
@@ -173,8 +194,6 @@ def _table_outcomes(run: RunData, spec: TableSpec) -> tuple[list[np.ndarray], li
 
 
 def _counts(run: RunData, observation: Observation) -> bool:
-    from controller.summary import is_feasible
-
     return is_feasible(observation, run.campaign.objectives, run.campaign.constraints)
 
 

@@ -50,15 +50,23 @@ class Lab:
         return self.dispatcher.instruments
 
 
-def begin(path: Path, directory: RunDirectory, *, seed: int | None, budget: int | None) -> None:
+def begin(
+    path: Path, directory: RunDirectory, *, seed: int | None, budget: int | None, base_dir: Path | None = None
+) -> None:
     """Check a campaign and lay down a new run: its directory and the first event.
+
+    Args:
+        path: the campaign file.
+        directory: the new run.
+        seed, budget: instead of the file's.
+        base_dir: where the file's relative paths start, if not in its own folder.
 
     Raises:
         CampaignError: the file, or what it points to, is wrong.
         RunStateError, StorageError: the directory is taken or cannot be written.
     """
     campaign, text = load_campaign(path, seed=seed, budget=budget)
-    base_dir = path.resolve().parent
+    base_dir = base_dir or path.resolve().parent
     check_science(campaign, base_dir)
     directory.create()
     with RunLock(directory):
@@ -83,7 +91,9 @@ def begin(path: Path, directory: RunDirectory, *, seed: int | None, budget: int 
             journal.close()
 
 
-def go_on(directory: RunDirectory, watch: Watch = lambda state, lab: None, *, science: Any = None) -> tuple[State, Overhead]:
+def go_on(
+    directory: RunDirectory, watch: Watch = lambda state, lab: None, *, science: Any = None
+) -> tuple[State, Overhead]:
     """Carry a run to its end, from wherever it is.
 
     Args:
@@ -328,6 +338,7 @@ async def _supervise(hosts: LocalHosts) -> None:
 
 def _listen_for_signals(loop: Loop, lab: Lab) -> None:
     """First Ctrl-C or SIGTERM: an orderly stop. Second: stop every instrument now."""
+    stops: list[asyncio.Task[Any]] = []
     pressed = 0
 
     def on_signal(name: str) -> None:
@@ -336,7 +347,7 @@ def _listen_for_signals(loop: Loop, lab: Lab) -> None:
         if pressed == 1:
             loop.post(ev.StopRequested(by=name))
         else:
-            asyncio.ensure_future(lab.dispatcher.stop_all(f"{name} twice"))
+            stops.append(asyncio.create_task(lab.dispatcher.stop_all(f"{name} twice")))
 
     running = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

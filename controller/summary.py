@@ -11,7 +11,9 @@ from models.acquisition.hypervolume import pareto_front
 from models.observation import Constraint, Objective, Observation
 
 
-def is_feasible(observation: Observation, objectives: tuple[Objective, ...], constraints: tuple[Constraint, ...]) -> bool:
+def is_feasible(
+    observation: Observation, objectives: tuple[Objective, ...], constraints: tuple[Constraint, ...]
+) -> bool:
     """True where every objective is known and every constraint is known and holds."""
     values = observation.values
     return (
@@ -32,7 +34,7 @@ def front(state: State) -> list[Observation]:
     found, campaign = feasible(state), state.require()
     if not found:
         return []
-    signs = np.array([objective.sign for objective in campaign.objectives])
+    signs = [objective.sign for objective in campaign.objectives]
     values = np.array([[o.values[objective.name] for objective in campaign.objectives] for o in found])
     chosen = [found[i] for i in pareto_front(values, signs)]
     first = campaign.objectives[0]
@@ -55,7 +57,7 @@ def summarize(state: State, running: bool) -> dict[str, Any]:
     campaign = state.require()
     best = front(state)
     run_state = "finished" if state.finished else ("running" if running else "stopped")
-    counts = {name: 0 for name in ("measured", "failed_synthesis", "failed_measurement")}
+    counts = dict.fromkeys(("measured", "failed_synthesis", "failed_measurement"), 0)
     for observation in state.observations:
         counts[observation.outcome] += 1
     return {

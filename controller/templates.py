@@ -130,7 +130,11 @@ def write_template(name: str, kind: str, folder: Path) -> list[str]:
     if kind == "function":
         files[f"{name}.py"] = _FUNCTION_PY.format(name=name)
     if kind == "table":
-        rows = [f"{t},{m},{round(80 - ((t - 120) / 15) ** 2 - (m - 30) ** 2 / 40, 2)}" for t in range(60, 181, 20) for m in range(10, 51, 10)]
+        rows = [
+            f"{t},{m},{round(80 - ((t - 120) / 15) ** 2 - (m - 30) ** 2 / 40, 2)}"
+            for t in range(60, 181, 20)
+            for m in range(10, 51, 10)
+        ]
         files[f"{name}.csv"] = _TABLE_CSV_HEAD + "\n".join(rows) + "\n"
     taken = [file for file in files if (folder / file).exists()]
     if taken:

@@ -26,6 +26,10 @@ class View(Protocol):
         """Take in the state after a turn of the loop; quick, and without a change to it."""
         ...
 
+    def note(self, text: str) -> None:
+        """Say what the user waits for."""
+        ...
+
     def failed(self, error: BaseException) -> None:
         """Say what is safe and how to go on; the error's text is the caller's to print."""
         ...

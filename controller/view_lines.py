@@ -57,6 +57,10 @@ class Lines:
         for result in self.progress.take(state):
             self.result(state, result)
 
+    def note(self, text: str) -> None:
+        """Something that the user waits for."""
+        self.say(text)
+
     def failed(self, error: BaseException) -> None:
         """The campaign stopped before its end."""
         self._told_end = True
@@ -138,6 +142,7 @@ class JsonLines(Lines):
       (of this controller).
     - ``finished``: everything of ``athanor status --json``, and wall_s, overhead_ms (p50, p99 of the controller's own
       time a turn; null where no turn was made), report (path or null).
+    - ``note``: text, about something that takes a while.
     - ``failed``: error (its class), message, exit_code, resume (the command).
     """
 
@@ -200,6 +205,10 @@ class JsonLines(Lines):
             overhead_ms=None if math.isnan(p50) else {"p50": round(p50, 3), "p99": round(p99, 3)},
             report=str(report) if report else None,
         )
+
+    def note(self, text: str) -> None:
+        """``note``: text."""
+        self._tell("note", text=text)
 
     def _tell(self, event: str, **fields: Any) -> None:
         self.say(json.dumps({"event": event, **fields}))

@@ -18,7 +18,7 @@ from actors.orders import StageReport
 from controller.rundir import RunDirectory
 from controller.state import State
 from controller.view_lines import LogLines
-from controller.view_progress import OUTCOMES, Result, clean, duration, label, number
+from controller.view_progress import OUTCOMES, Result, clean, counted, duration, label, number
 from controller.view_summary import activity, leaders, spread
 from models.observation import Objective, Observation
 
@@ -74,7 +74,7 @@ class LiveView(LogLines):
     def __init__(self, directory: RunDirectory, console: Console | None = None) -> None:
         super().__init__(directory)
         self.console = console or Console(highlight=False)
-        self._name = ""
+        self._name, self._note = "", ""
         self._snapshot: Snapshot | None = None
         self._last: deque[Result] = deque(maxlen=40)
         self._ends: deque[float] = deque(maxlen=30)
@@ -107,6 +107,10 @@ class LiveView(LogLines):
         if state.campaign is not None:
             self._name = state.campaign.name
 
+    def note(self, text: str) -> None:
+        """Shown until the first turn of the loop; afterwards the screen has better things to show."""
+        self._note = text
+
     def result(self, state: State, result: Result) -> None:
         """Keep the result for the screen."""
         self._last.appendleft(result)
@@ -133,7 +137,8 @@ class LiveView(LogLines):
         """The screen as it should look now."""
         width, height = self.console.size
         now = time.monotonic()
-        return compose(self._name, str(self.directory.path), self._snapshot, now, now - self.begun, width, height)
+        where = str(self.directory.path)
+        return compose(self._name, where, self._snapshot, now, now - self.begun, width, height, self._note)
 
     def _copy(self, state: State, lab: Lab | None) -> Snapshot:
         campaign, progress, now = state.require(), self.progress, time.monotonic()
@@ -180,11 +185,14 @@ class LiveView(LogLines):
         return experiments * (time.monotonic() - self._ends[0]) / (len(self._ends) - 1)
 
 
-def compose(name: str, where: str, shot: Snapshot | None, now: float, wall_s: float, width: int, height: int) -> Text:
+def compose(
+    name: str, where: str, shot: Snapshot | None, now: float, wall_s: float, width: int, height: int, note: str = ""
+) -> Text:
     """Lay out one frame: the fixed parts first, then as many best and last results as there are lines."""
     lines = _header(name, where, shot, now, wall_s, width)
     if shot is None:
         lines += [Text(), Text("   starting the instruments and the science", style=DIM)]
+        lines += [Text(f"   {clean(note)}", style=DIM)] if note else []
         return _fit(lines, _footer(None), width, height)
     gap = [Text()] if height >= 30 else []
     lines += [*gap, *_stages(shot, width), *gap, *_instruments(shot, now, width), *gap, _samples(shot), *gap]
@@ -264,7 +272,7 @@ def _samples(shot: Snapshot) -> Text:
     line = Text.assemble((" Samples ", TITLE))
     for outcome, count in shot.counts:
         style = "" if outcome == "measured" else (BAD if count and outcome == "failed_measurement" else DIM)
-        line.append(f" {count} {OUTCOMES[outcome]} ", style=style)
+        line.append(f" {counted(outcome, count)} ", style=style)
     line.append(f" {shot.waiting} waiting", style=DIM)
     return line.append(f"  {shot.unknown} outcome unknown", style=BAD) if shot.unknown else line
 
@@ -325,6 +333,6 @@ def _spark(shot: Snapshot, width: int) -> str:
 
 def _footer(shot: Snapshot | None) -> Text:
     if shot is not None and shot.stopping:
-        told = f" stopping ({clean(shot.stopping)}): steps under way end first; Ctrl-C again stops every instrument"
+        told = f" stopping ({clean(shot.stopping)}): steps under way end first; Ctrl-C again stops all now"
         return Text(told, style="yellow")
     return Text(" Ctrl-C stops in order, twice stops every instrument at once", style=DIM)

@@ -92,6 +92,14 @@ class Progress:
         self.leaders = sorted([*self.leaders, observation], key=lambda o: -first.sign * o.values[first.name])[:LEADERS]
 
 
+def counted(outcome: str, count: int) -> str:
+    """``3 failed syntheses``."""
+    words = OUTCOMES[outcome]
+    if count == 1 or outcome == "measured":
+        return f"{count} {words}"
+    return f"{count} {words.removesuffix('is')}es" if words.endswith("is") else f"{count} {words}s"
+
+
 def _broken(observation: Observation, constraints: Sequence[Constraint]) -> str:
     """Why a measured result does not count."""
     values = observation.values

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from controller.errors import RunStateError
 from controller.rundir import RunDirectory
 from controller.state import State
-from controller.view_progress import Progress, clean, duration, label, number
+from controller.view_progress import Progress, clean, counted, duration, label, number
 from models.observation import Objective, Observation
 
 if TYPE_CHECKING:
@@ -146,13 +146,10 @@ def quantiles_ms(turns: Sequence[float]) -> tuple[float, float]:
 
 
 def _counted(progress: Progress) -> str:
-    counts = progress.counts
-    measured = f"{counts['measured']} measured"
+    told = [counted(outcome, count) for outcome, count in progress.counts.items()]
     if progress.infeasible:
-        measured += f" ({progress.infeasible} of them outside a constraint)"
-    syntheses, measurements = counts["failed_synthesis"], counts["failed_measurement"]
-    syntheses_text = f"{syntheses} failed {'synthesis' if syntheses == 1 else 'syntheses'}"
-    return f"{measured}, {syntheses_text}, {measurements} failed measurement{'' if measurements == 1 else 's'}"
+        told[0] += f" ({progress.infeasible} of them outside a constraint)"
+    return ", ".join(told)
 
 
 def _left(rows: Iterable[Sequence[str]]) -> list[str]:

@@ -10,6 +10,7 @@ from instruments.errors import LabError
 
 BUILT_IN = {
     "simulated.arc_furnace": "instruments.simulated.arc_furnace:ArcFurnace",
+    "simulated.box_furnace": "instruments.simulated.box_furnace:BoxFurnace",
     "simulated.diffractometer": "instruments.simulated.diffractometer:Diffractometer",
     "simulated.magnetometer": "instruments.simulated.magnetometer:Magnetometer",
     "table": "instruments.drivers.table:TableDriver",

@@ -17,6 +17,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
     "planners": {
         "arc_melting": "models.synthesis.arc_melting:ArcMeltingPlanner",
         "direct": "models.synthesis.direct:DirectPlanner",
+        "sintering": "models.synthesis.sintering:SinteringPlanner",
     },
     "acquisitions": {
         "pareto": "models.acquisition.bayes:BayesAcquisition",

@@ -10,19 +10,20 @@ from dataclasses import asdict
 from pathlib import Path
 
 from instruments.driver import Capability, Job, Limit, Outcome, Progress
-from instruments.errors import LabError, Refused
-from instruments.simulated.instrument import SimulatedInstrument
-from instruments.simulated.oracle import Material, Oracle
-from instruments.simulated.references import Element, element, mass_g_per_mol
-from instruments.simulated.world import Phase, Sample
+from instruments.errors import Refused
+from instruments.simulated.furnace import (
+    BALANCE_NOISE_G,
+    KELVIN,
+    Furnace,
+    cells_at_most,
+    phases_of,
+    require_elements,
+)
+from instruments.simulated.references import Element, element
+from instruments.simulated.world import Sample
 
-BALANCE_NOISE_G = 1e-4
-FORMATION_WIDTH_EV = 0.03
-"""Width of the step from 'does not form' to 'forms', in eV/atom of formation energy (about kT at 350 K)."""
-KELVIN = 273.15
 
-
-class ArcFurnace(SimulatedInstrument):
+class ArcFurnace(Furnace):
     """Capability ``arc_melt``: makes a sample of what was weighed, aiming at the ``target`` crystal.
 
     The target phase takes the fraction 1 / (1 + exp(E / w)) of the atoms that fit its formula, with E the formation
@@ -51,11 +52,7 @@ class ArcFurnace(SimulatedInstrument):
         max_current_A: float = 500.0,
         max_temperature_C: float = 3800.0,
     ) -> None:
-        super().__init__(workdir=workdir, world=world, noise=noise, faults=faults, wall_s=wall_s)
-        self.oracle = Oracle(self.world.path / "oracle")
-        self.minutes_per_melt = minutes_per_melt
-        self.pump_minutes = pump_minutes
-        self.limits = {
+        limits = {
             "sample_mass_g": Limit(0.01, max_sample_mass_g),
             "current_A": Limit(0.0, max_current_A),
             "melt_temperature_C": Limit(20.0, max_temperature_C),
@@ -63,6 +60,9 @@ class ArcFurnace(SimulatedInstrument):
             "anneal_temperature_C": Limit(0.0, 1400.0),
             "anneal_h": Limit(0.0, 400.0),
         }
+        super().__init__(workdir=workdir, world=world, noise=noise, faults=faults, wall_s=wall_s, limits=limits)
+        self.minutes_per_melt = minutes_per_melt
+        self.pump_minutes = pump_minutes
 
     def capabilities(self) -> list[Capability]:
         """``arc_melt``; the limit ``sample_mass_g`` holds for the sum of ``masses_g``."""
@@ -72,74 +72,39 @@ class ArcFurnace(SimulatedInstrument):
 
     def act(self, job: Job, rng: random.Random, progress: Progress) -> Outcome:
         """Weigh, melt, anneal. The one physical moment is the last write to the world."""
-        weighed = self._checked(job)
-        before = self.world.get(job.sample)
-        if before is not None and not before.acts(job.command_id):
-            raise Refused(f"sample {job.sample!r} exists already: give the new sample a new id")
+        weighed = self.checked(job, "masses_g", ["melt_temperature_C"])
+        atmosphere = str(job.parameters.get("atmosphere", "Ar"))
+        if atmosphere.lower() not in {"ar", "argon", "he", "helium"}:
+            raise Refused(f"atmosphere {atmosphere!r}: the arc burns in argon or helium only")
+        require_elements([*weighed, *job.parameters["target"]["species"]])
 
         progress(0.05, "weighing")
-        grams = {el: max(0.0, g + rng.gauss(0, BALANCE_NOISE_G) * self.noise) for el, g in weighed.items()}
+        grams = self.weigh(weighed, rng)
         progress(0.2, "melting")
         material = self.oracle.material(job.parameters["target"])
         melts = int(job.parameters.get("melts", 1))
         temperature_K = float(job.parameters["melt_temperature_C"]) + KELVIN
         moles, unmelted = {}, {}
         for el, g in grams.items():
-            lost = melts * _evaporated_per_melt(element(el), temperature_K) * _lognormal(rng, 0.2 * self.noise)
+            lost = melts * _evaporated_per_melt(element(el), temperature_K) * self.spread(rng, 0.2)
             amount = g / element(el).mass_g_per_mol * math.exp(-lost)
             mixed = _mixed(element(el), temperature_K, melts)
             moles[el], unmelted[el] = amount * mixed, amount * (1 - mixed)
-        fraction = _forming_fraction(material) * (1 - abs(rng.gauss(0, 0.01)) * self.noise)
-        phases, mass_g = _phases(material, moles, unmelted, fraction)
+        cells = self.forming_fraction(material, rng) * cells_at_most(material, moles)
+        in_cell = Counter(material.species)
+        rest = {el: n + unmelted[el] - cells * in_cell.get(el, 0) for el, n in moles.items()}
+        phases, mass_g = phases_of(material, cells, rest)
 
         progress(0.7, "annealing")
         put_in = sum(weighed.values())
         reading_g = mass_g + rng.gauss(0, BALANCE_NOISE_G) * self.noise
         readings = {"sample_mass_g": reading_g, "mass_loss_pct": 100 * (put_in - reading_g) / put_in}
         minutes = self.pump_minutes + melts * self.minutes_per_melt + 60 * float(job.parameters.get("anneal_h", 0.0))
-        outcome = Outcome("ok", readings, duration_s=60 * minutes * _lognormal(rng, 0.03 * self.noise))
+        outcome = Outcome("ok", readings, duration_s=60 * minutes * self.spread(rng, 0.03))
         self.wait()
         self.world.put(Sample(job.sample, mass_g, phases, asdict(outcome)), job.command_id, self.name)
         progress(1.0, "button taken out")
         return outcome
-
-    def inspect(self, job: Job) -> Outcome | None:
-        """Look into the crucible: a button made by this command, or nothing at all."""
-        sample = self.world.get(job.sample)
-        if sample is None:
-            return Outcome("untouched", message="the crucible is empty")
-        if sample.acts(job.command_id):
-            return Outcome(**sample.made)
-        return Outcome("untouched", message=f"sample {job.sample!r} was made by another command")
-
-    def _checked(self, job: Job) -> dict[str, float]:
-        given = job.parameters
-        missing = [key for key in ("masses_g", "melt_temperature_C", "target") if key not in given]
-        if missing:
-            raise Refused(f"arc_melt lacks {', '.join(missing)}")
-        weighed = {str(el): float(g) for el, g in given["masses_g"].items()}
-        values = {key: given[key] for key in self.limits if key in given} | {"sample_mass_g": sum(weighed.values())}
-        for key, value in values.items():
-            limit = self.limits[key]
-            if not limit.low <= float(value) <= limit.high:
-                raise Refused(f"{key} = {value} is outside {limit.low:g}..{limit.high:g}")
-        if any(g < 0 or not math.isfinite(g) for g in weighed.values()):
-            raise Refused(f"masses_g must be finite and not negative: {weighed}")
-        if str(given.get("atmosphere", "Ar")).lower() not in {"ar", "argon", "he", "helium"}:
-            raise Refused(f"atmosphere {given['atmosphere']!r}: the arc burns in argon or helium only")
-        try:
-            for el in {*weighed, *given["target"]["species"]}:
-                element(el)
-        except LabError as error:
-            raise Refused(str(error)) from error
-        return weighed
-
-
-def _forming_fraction(material: Material) -> float:
-    if not material.bound:
-        return 0.0
-    exponent = material.formation_energy_eV_per_atom / FORMATION_WIDTH_EV
-    return 1 / (1 + math.exp(min(exponent, 700.0)))
 
 
 def _evaporated_per_melt(what: Element, temperature_K: float) -> float:
@@ -160,31 +125,3 @@ def _mixed(what: Element, temperature_K: float, melts: int) -> float:
     """
     short_K = max(0.0, (what.melting_point_K or 300.0) - temperature_K)
     return 1 - math.exp(-1.5 * melts * math.exp(-short_K / 1500.0))
-
-
-def _lognormal(rng: random.Random, sigma: float) -> float:
-    return math.exp(rng.gauss(0, 1) * sigma)
-
-
-def _phases(
-    material: Material, moles: Mapping[str, float], unmelted: Mapping[str, float], fraction: float
-) -> tuple[list[Phase], float]:
-    """Share the atoms between the target phase and the elements; return the phases and the mass in grams."""
-    cell = Counter(material.species)
-    cells = fraction * min(moles.get(el, 0.0) / n for el, n in cell.items())
-    grams = {el: (n + unmelted[el] - cells * cell.get(el, 0)) * element(el).mass_g_per_mol for el, n in moles.items()}
-    target_g = cells * mass_g_per_mol(material.species)
-    total_g = target_g + sum(grams.values())
-    phases = []
-    if target_g > 0:
-        phases.append(
-            Phase(material.formula, True, target_g / total_g, material.lattice_A, material.species,
-                  material.frac_coords, material.moments_muB)
-        )
-    for el, g in grams.items():
-        if g > 1e-6 * total_g:
-            what = element(el)
-            moment = what.moment_muB_per_atom if what.ferromagnetic else 0.0
-            moments = [moment] * len(what.species)
-            phases.append(Phase(el, False, g / total_g, what.lattice_A, what.species, what.frac_coords, moments))
-    return phases, total_g

@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 import numpy as np
 import torch
@@ -181,7 +181,7 @@ def fit_surrogate(X: Tensor, y: Tensor, *, kernel: Kernel, seed: int) -> tuple[S
         return _fit_forest(X, y, seed), reason
 
 
-def fit_gaussian_process(X: Tensor, y: Tensor, *, kernel: Kernel = "rbf") -> GaussianProcess:
+def fit_gaussian_process(X: Tensor, y: Tensor, *, kernel: Kernel = "matern52") -> GaussianProcess:
     """Maximum a posteriori hyper-parameters of a BoTorch ``SingleTaskGP``, from the priors' modes, deterministic.
 
     Dimension-scaled log-normal lengthscale priors: Hvarfner, Hellsten & Nardi, ICML 2024, arXiv:2402.02229.
@@ -189,7 +189,7 @@ def fit_gaussian_process(X: Tensor, y: Tensor, *, kernel: Kernel = "rbf") -> Gau
     Args:
         X: (n, d) features in the unit cube.
         y: (n,) values, standardised.
-        kernel: ``rbf`` or ``matern52``.
+        kernel: ``matern52`` or ``rbf``.
     """
     load_botorch()
     from botorch.optim.fit import fit_gpytorch_mll_scipy
@@ -209,10 +209,24 @@ def fit_gaussian_process(X: Tensor, y: Tensor, *, kernel: Kernel = "rbf") -> Gau
 def _single_task_gp(X: Tensor, y: Tensor, kernel: Kernel, transform: Any) -> SingleTaskGP:
     from botorch.models import SingleTaskGP
     from botorch.models.utils.gpytorch_modules import get_covar_module_with_dim_scaled_prior
+    from gpytorch.constraints import GreaterThan
+    from gpytorch.likelihoods import GaussianLikelihood
+    from gpytorch.priors import LogNormalPrior
 
     d = X.shape[1] if transform is None else len(transform.feature_indices)
-    module = get_covar_module_with_dim_scaled_prior(ard_num_dims=d, use_rbf_kernel=kernel == "rbf")
-    return SingleTaskGP(X, y[:, None], covar_module=module, outcome_transform=None, input_transform=transform)
+    covariance = get_covar_module_with_dim_scaled_prior(ard_num_dims=d, use_rbf_kernel=kernel == "rbf")
+    # BoTorch's own noise prior, LogNormal(-4, 1), suits smooth test functions; with 16 to 40 measurements of real
+    # campaigns it is overconfident: this one lowers the negative log likelihood of unseen ones at equal error.
+    prior = LogNormalPrior(-2.0, 1.0)
+    noise = GreaterThan(1e-4, transform=cast(Any, None), initial_value=prior.mode)
+    return SingleTaskGP(
+        X,
+        y[:, None],
+        likelihood=GaussianLikelihood(noise_prior=prior, noise_constraint=noise),
+        covar_module=covariance,
+        outcome_transform=None,
+        input_transform=transform,
+    )
 
 
 def _fit_forest(X: Tensor, y: Tensor, seed: int) -> Forest:

@@ -117,7 +117,7 @@ class FakeHands:
 
 def begin(path: Path, *, budget: int = 5, batch: int = 2, clock: str = "simulated") -> tuple[Journal, State]:
     """A fresh journal with a campaign and its instruments."""
-    journal, state = Journal(path, create=True), State()
+    journal = Journal(path, create=True)
     text = CAMPAIGN.format(budget=budget, batch=batch, clock=clock)
     events: list[ev.Event] = [
         ev.CampaignStarted(run_id="run", text=text, base_dir="/", seed=0, budget=budget, version="0"),

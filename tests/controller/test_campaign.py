@@ -46,7 +46,11 @@ def test_the_command_line_overrides_seed_and_budget():
         ("name: mine", "name: my campaign", "mine.yaml:1: name: "),
         ("{low: 0, high: 1}", "{low: 2, high: 1}", "mine.yaml:6: space.parameters.x: low (2) must be smaller"),
         ("{name: y}", "{name: y, direction: sideways}", "mine.yaml:8: objectives.0.direction: "),
-        ("driver: function", "drivr: function", "mine.yaml:11: lab.instruments.bench.drivr: unknown key. Did you mean 'driver'?"),
+        (
+            "driver: function",
+            "drivr: function",
+            "mine.yaml:11: lab.instruments.bench.drivr: unknown key. Did you mean 'driver'?",
+        ),
         ("kind: parameters", "kind: paramters", "mine.yaml:3: space"),
         ("  - {name: y}", "  - {name: y}\n  - {name: y}", "two objectives have the same name"),
     ],
@@ -59,7 +63,9 @@ def test_every_mistake_is_told_at_once():
     assert len(problems("name: x\nbudget: {experiments: many}\n").splitlines()) >= 4
 
 
-@pytest.mark.parametrize("garbage", ["\x00\x01", "a: [1, 2", "- just\n- a list", "", "42", "name: !!python/object:os.system x", "\t- x"])
+@pytest.mark.parametrize(
+    "garbage", ["\x00\x01", "a: [1, 2", "- just\n- a list", "", "42", "name: !!python/object:os.system x", "\t- x"]
+)
 def test_garbage_is_refused_in_words(garbage):
     assert "mine.yaml" in problems(garbage)
 

@@ -78,7 +78,9 @@ def test_a_second_run_in_the_same_directory_is_refused_with_advice(finished):
 def test_the_same_seed_makes_the_same_choices(finished):
     first = json.loads(athanor("status", "run", "--json", cwd=finished).stdout)["choices"]
     for name, seed in (("same", "3"), ("other", "4")):
-        done = athanor("run", "search.yaml", "--dir", name, "--budget", "4", "--seed", seed, "--quiet", "--no-report", cwd=finished)
+        done = athanor(
+            "run", "search.yaml", "--dir", name, "--budget", "4", "--seed", seed, "--quiet", "--no-report", cwd=finished
+        )
         assert done.returncode == 0
     choices = {n: json.loads(athanor("status", n, "--json", cwd=finished).stdout)["choices"] for n in ("same", "other")}
     assert choices["same"] == first
@@ -129,6 +131,9 @@ def test_a_directory_that_cannot_be_written_is_said_clearly(finished):
 
 
 def test_help_is_instant_because_it_loads_no_science():
-    probe = "import sys; from controller.cli import _parser; _parser().format_help(); print([m for m in ('torch', 'ray', 'pymatgen', 'sklearn') if m in sys.modules])"
+    probe = (
+        "import sys; from controller.cli import _parser; _parser().format_help(); "
+        "print([m for m in ('torch', 'ray', 'pymatgen', 'sklearn', 'numpy') if m in sys.modules])"
+    )
     shown = subprocess.run([sys.executable, "-c", probe], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert shown.stdout.strip() == "[]"

@@ -198,7 +198,7 @@ def test_a_stop_finishes_what_is_under_way_and_begins_nothing(tmp_path):
 
 
 def test_a_report_for_an_unknown_command_changes_nothing(tmp_path):
-    journal, state = begin(tmp_path / "j")
+    _, state = begin(tmp_path / "j")
     before = decide(state)
     after = evolve(state, ev.CommandReported(command_id="nobody/E9/0/0", status="ok", readings={"y": 1.0}))
     assert decide(after) == before

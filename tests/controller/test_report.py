@@ -264,6 +264,7 @@ def test_a_random_run_of_the_same_space_can_be_compared_with(tmp_path):
     other = made_runs.heusler(tmp_path / "other", results=3, acquisition="random").close()
     page = Page(write_report(run, tmp_path / "out", baseline=other.path).read_text(encoding="utf-8"))
     assert "chosen by “random” in the same space (3 experiments, seed 7" in page.text
+    assert "this run was as good after 2 experiments as that one after 3" in page.text
     strange = made_runs.table(tmp_path / "elsewhere" / "run").close()
     with pytest.raises(RunStateError, match="space differ"):
         write_report(run, tmp_path / "out", baseline=strange.path)
@@ -275,15 +276,17 @@ def test_the_expected_reflections_are_those_of_the_face_centred_lattice():
     structure = measured_crystal(row)
     assert structure is not None
     assert len(conventional(structure)) == 16
-    hkl = [(h, k, l) for h in range(9) for k in range(9) for l in range(9) if 0 < h * h + k * k + l * l < 70]
-    unmixed = [x for x in hkl if len({n % 2 for n in x}) == 1]
-    sines = {wavelength_A * np.sqrt(h * h + k * k + l * l) / (2 * a_A) for h, k, l in unmixed}
-    allowed = [float(np.degrees(2 * np.arcsin(sine))) for sine in sines if sine < 1]
+    indices = [np.array(x) for x in np.ndindex(9, 9, 9) if any(x)]
+    unmixed = {int(x @ x) for x in indices if len(set((x % 2).tolist())) == 1}
+
+    def place_of(square: int) -> float:
+        return float(np.degrees(2 * np.arcsin(wavelength_A * np.sqrt(square) / (2 * a_A))))
+
+    allowed = [place_of(square) for square in unmixed if wavelength_A * np.sqrt(square) < 2 * a_A]
     found = [place for place, _ in reflections(row, wavelength_A, 100.0)]
     assert all(min(abs(place - x) for x in allowed) < 0.01 for place in found)
-    for strong in (8, 16, 24, 32):  # 220, 400, 422, 440: allowed in the simple cubic lattice of all sites, too
-        place = float(np.degrees(2 * np.arcsin(wavelength_A * np.sqrt(strong) / (2 * a_A))))
-        assert min(abs(place - x) for x in found) < 0.01
+    for strong in (8, 16, 24):  # 220, 400, 422: all atoms scatter in phase
+        assert min(abs(place_of(strong) - x) for x in found) < 0.01
 
 
 def _row(candidate):

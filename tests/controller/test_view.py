@@ -211,6 +211,18 @@ def test_a_frame_before_the_first_turn_says_what_is_awaited():
     assert "starting the instruments and the science" in text
 
 
+def test_a_note_reaches_every_display_without_spoiling_the_screen(tmp_path, capsys):
+    scribe = made_runs.heusler(tmp_path / "run", results=0)
+    live = LiveView(scribe.directory, Console(file=io.StringIO(), width=80, height=24))
+    live.note("computing the references")
+    assert "computing the references" in live.frame().plain
+    assert capsys.readouterr().out == ""
+    with open_view(scribe.directory, quiet=True, as_json=True) as view:
+        view.note("computing the references")
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert told == {"event": "note", "text": "computing the references"}
+
+
 def test_the_kept_front_is_the_front_of_everything(tmp_path):
     progress = Progress()
     for state in states(made_runs.heusler(tmp_path / "run").close("done")):

@@ -24,7 +24,9 @@ class Kiln:
     def run(self, job: Job, progress: Progress) -> Outcome:
         time.sleep(self.seconds)
         with self.book.open("a") as file:
-            file.write(json.dumps({"command_id": job.command_id, "sample": job.sample, "x": job.parameters["x"]}) + "\n")
+            file.write(
+                json.dumps({"command_id": job.command_id, "sample": job.sample, "x": job.parameters["x"]}) + "\n"
+            )
             file.flush()
             os.fsync(file.fileno())
         time.sleep(self.seconds)

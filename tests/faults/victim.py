@@ -2,8 +2,8 @@
 
     python -m tests.faults.victim RUN WHO WHEN NUMBER
 
-WHO is ``controller`` or the name of an instrument; WHEN is ``before`` or ``after`` the NUMBER-th durable commit of the journal.
-With WHO ``nobody`` the campaign just runs.
+WHO is ``controller`` or the name of an instrument; WHEN is ``before`` or ``after`` the NUMBER-th durable commit of
+the journal. With WHO ``nobody`` the campaign just runs.
 """
 
 from __future__ import annotations
@@ -60,7 +60,9 @@ def host_pid(run: Path, name: str) -> int | None:
             command = (proc / "cmdline").read_bytes().split(b"\0")
         except OSError:
             continue
-        if b"instruments.host" in command and any(str(run).encode() in part and name.encode() in part for part in command):
+        if b"instruments.host" in command and any(
+            str(run).encode() in part and name.encode() in part for part in command
+        ):
             return int(proc.name)
     return None
 

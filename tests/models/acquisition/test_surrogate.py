@@ -8,6 +8,14 @@ from models.acquisition import surrogate
 from models.acquisition.surrogate import Forest, GaussianProcess, Ignorance, fit_gaussian_process, fit_surrogate
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as BayesAcquisition does: small matrices only wait for a second thread
+    yield
+    torch.set_num_threads(threads)
+
+
 def data(n=25, d=3, noise=0.05, seed=0):
     rng = np.random.default_rng(seed)
     X = rng.random((n, d))

@@ -1,0 +1,213 @@
+"""The fold: one handler a kind of event."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from controller import events as ev
+from controller.campaign import parse_campaign
+from controller.records import Command, Experiment, InstrumentState, State, StepRecord
+from models.observation import Observation
+
+
+def evolve(state: State, event: ev.Event) -> State:
+    """Fold one event into the state. The argument is consumed: use the returned value."""
+    _HANDLERS[type(event)](state, event)
+    return state
+
+
+def _campaign_started(state: State, event: ev.CampaignStarted) -> None:
+    state.started = event
+    where = str(Path(event.base_dir) / "campaign.yaml")
+    state.campaign = parse_campaign(event.text, where, seed=event.seed, budget=event.budget)
+
+
+def _controller_started(state: State, event: ev.ControllerStarted) -> None:
+    state.epoch = event.epoch
+    state.stopping = ""
+    for instrument in state.instruments.values():
+        instrument.faults, instrument.retired = 0, ""
+
+
+def _instrument_announced(state: State, event: ev.InstrumentAnnounced) -> None:
+    instrument = state.instruments.setdefault(event.instrument, InstrumentState(event.instrument))
+    instrument.driver = event.driver
+    instrument.offers = {offer.capability: offer for offer in event.offers}
+
+
+def _choice_ordered(state: State, event: ev.ChoiceOrdered) -> None:
+    state.choosing = event
+    state.decisions = event.decision
+
+
+def _choice_made(state: State, event: ev.ChoiceMade) -> None:
+    state.choosing = None
+    state.stages = event.stages
+    state.choose_seconds.append(event.seconds)
+    state.exhausted = not event.choices
+    for choice in event.choices:
+        experiment = Experiment(f"E{len(state.experiments) + 1:04d}", choice, event.decision)
+        state.experiments[experiment.id] = state.active[experiment.id] = experiment
+
+
+def _recipe_planned(state: State, event: ev.RecipePlanned) -> None:
+    state.experiments[event.experiment].recipe = event.recipe
+
+
+def _command_ordered(state: State, event: ev.CommandOrdered) -> None:
+    state.commands[event.command_id] = Command(event)
+    state.experiments[event.experiment].command_id = event.command_id
+    state.instruments[event.instrument].busy = event.command_id
+
+
+def _command_reported(state: State, event: ev.CommandReported) -> None:
+    command = state.commands.get(event.command_id)
+    if command is not None and command.report is None:
+        command.report = event
+
+
+def _outcome_unknown(state: State, event: ev.OutcomeUnknown) -> None:
+    command = state.commands.get(event.command_id)
+    if command is not None:
+        command.unknown = event.evidence
+        # The sample waits for a verdict; the instrument answers again, so others may use it.
+        state.instruments[command.order.instrument].busy = ""
+
+
+def _reconciled(state: State, event: ev.Reconciled) -> None:
+    command = state.commands.get(event.command_id)
+    if command is None or command.report is not None:
+        return
+    if event.verdict == "discard":
+        state.experiments[command.order.experiment].ended = ("failed_measurement", f"discarded by {event.by}")
+        _release(state, command)
+        return
+    statuses: dict[str, ev.ReportStatus] = {"done": "ok", "failed": "failed", "repeat": "untouched"}
+    message = f"{event.verdict} by {event.by}: {event.reason}"
+    command.report = ev.CommandReported(
+        command_id=event.command_id,
+        status=statuses[event.verdict],
+        readings=event.readings,
+        message=message,
+    )
+
+
+def _release(state: State, command: Command) -> None:
+    order = command.order
+    del state.commands[order.command_id]
+    state.experiments[order.experiment].command_id = ""
+    instrument = state.instruments[order.instrument]
+    if instrument.busy == order.command_id:
+        instrument.busy = ""
+
+
+def _step_finished(state: State, event: ev.StepFinished) -> None:
+    command = state.commands[event.command_id]
+    order, report = command.order, command.report
+    experiment, instrument = state.experiments[order.experiment], state.instruments[order.instrument]
+    _release(state, command)
+    if event.verdict == "order_again":
+        experiment.attempt += 1
+        return
+    state.now_s = max(state.now_s, event.finish_s)
+    instrument.busy_s += event.finish_s - order.start_s
+    readings = dict(report.readings) if report else {}
+    experiment.records.append(
+        StepRecord(
+            step=order.step,
+            instrument=order.instrument,
+            start_s=order.start_s,
+            finish_s=event.finish_s,
+            verdict=event.verdict,
+            reason=event.reason,
+            readings=readings,
+            arrays=dict(report.arrays) if report else {},
+            command_id=event.command_id,
+        )
+    )
+    instrument.faults = instrument.faults + 1 if event.verdict == "fault" else 0
+    if event.verdict == "accepted":
+        experiment.readings.update(readings)
+        experiment.step, experiment.round, experiment.attempt = experiment.step + 1, 1, 0
+        experiment.ended = _violated(state, experiment)
+    elif event.verdict == "measure_again" or (event.verdict == "fault" and _may_repeat(state, experiment, order)):
+        experiment.round += 1
+        experiment.attempt += 1
+    elif event.verdict == "failed_synthesis":
+        experiment.ended = ("failed_synthesis", event.reason)
+    else:
+        experiment.ended = ("failed_measurement", event.reason)
+
+
+def _may_repeat(state: State, experiment: Experiment, order: ev.CommandOrdered) -> bool:
+    step = experiment.next_step
+    return step is not None and step.idempotent and order.round < state.require().lab.max_rounds
+
+
+def _violated(state: State, experiment: Experiment) -> tuple[str, str] | None:
+    """A measured constraint that is violated before the last step ends it: there is nothing left to measure on."""
+    campaign = state.require()
+    if not campaign.lab.stop_failed_synthesis or experiment.next_step is None:
+        return None
+    for constraint in campaign.constraints:
+        value = experiment.readings.get(constraint.name)
+        if value is not None and not constraint.satisfied(value):
+            bound = f">= {constraint.at_least:g}" if constraint.at_least is not None else f"<= {constraint.at_most:g}"
+            return "failed_synthesis", f"{constraint.name} = {value:.3g}, wanted {bound}"
+    return None
+
+
+def _experiment_finished(state: State, event: ev.ExperimentFinished) -> None:
+    experiment = state.active.pop(event.experiment)
+    experiment.outcome, experiment.reason, experiment.values = event.outcome, event.reason, event.values
+    state.observations.append(
+        Observation(
+            experiment=experiment.id, candidate=experiment.candidate, values=event.values, outcome=event.outcome
+        )
+    )
+
+
+def _instrument_retired(state: State, event: ev.InstrumentRetired) -> None:
+    state.instruments[event.instrument].retired = event.reason
+
+
+def _stop_requested(state: State, event: ev.StopRequested) -> None:
+    state.stopping = event.by
+
+
+def _compute_restarted(state: State, event: ev.ComputeRestarted) -> None:
+    state.compute_restarts += 1
+
+
+def _clock_read(state: State, event: ev.ClockRead) -> None:
+    state.now_s = max(state.now_s, event.now_s)
+
+
+def _door_refused(state: State, event: ev.DoorRefused) -> None:
+    """For the record only."""
+
+
+def _campaign_finished(state: State, event: ev.CampaignFinished) -> None:
+    state.finished = event.reason
+
+
+_HANDLERS = {
+    ev.CampaignStarted: _campaign_started,
+    ev.ControllerStarted: _controller_started,
+    ev.InstrumentAnnounced: _instrument_announced,
+    ev.ChoiceOrdered: _choice_ordered,
+    ev.ChoiceMade: _choice_made,
+    ev.RecipePlanned: _recipe_planned,
+    ev.CommandOrdered: _command_ordered,
+    ev.CommandReported: _command_reported,
+    ev.OutcomeUnknown: _outcome_unknown,
+    ev.Reconciled: _reconciled,
+    ev.StepFinished: _step_finished,
+    ev.ExperimentFinished: _experiment_finished,
+    ev.InstrumentRetired: _instrument_retired,
+    ev.StopRequested: _stop_requested,
+    ev.ComputeRestarted: _compute_restarted,
+    ev.ClockRead: _clock_read,
+    ev.DoorRefused: _door_refused,
+    ev.CampaignFinished: _campaign_finished,
+}

@@ -1,0 +1,126 @@
+"""What is known about a campaign: ``State`` and what it is made of. ``controller.fold`` alone changes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from actors.orders import Offer, Recipe, StageReport, Step
+from controller import events as ev
+from controller.campaign import Campaign
+from models.candidate import Candidate
+from models.observation import Choice, Observation
+
+
+@dataclass
+class Command:
+    """An order to an instrument, from intent to report."""
+
+    order: ev.CommandOrdered
+    report: ev.CommandReported | None = None
+    unknown: str = ""
+
+
+@dataclass
+class StepRecord:
+    """A finished step: where, when, what was read and what the gate said."""
+
+    step: int
+    instrument: str
+    start_s: float
+    finish_s: float
+    verdict: str
+    reason: str
+    readings: dict[str, float]
+    arrays: dict[str, str]
+    command_id: str
+
+
+@dataclass
+class Experiment:
+    """One chosen candidate on its way through the lab."""
+
+    id: str
+    choice: Choice
+    decision: int
+    recipe: Recipe | None = None
+    step: int = 0
+    round: int = 1
+    attempt: int = 0
+    command_id: str = ""
+    ended: tuple[str, str] | None = None
+    readings: dict[str, float] = field(default_factory=dict)
+    records: list[StepRecord] = field(default_factory=list)
+    outcome: str = ""
+    reason: str = ""
+    values: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def candidate(self) -> Candidate:
+        """What is being made."""
+        return self.choice.candidate
+
+    @property
+    def waiting_to_start(self) -> bool:
+        """Chosen, and no instrument has been told anything yet."""
+        return not self.command_id and not self.records and not self.outcome
+
+    @property
+    def next_step(self) -> Step | None:
+        """The step to be done next; ``None`` before the plan and after the end."""
+        if self.recipe is None or self.ended or self.outcome or self.step >= len(self.recipe.steps):
+            return None
+        return self.recipe.steps[self.step]
+
+
+@dataclass
+class InstrumentState:
+    """What an instrument offers and whether it may be used."""
+
+    name: str
+    driver: str = ""
+    offers: dict[str, Offer] = field(default_factory=dict)
+    busy: str = ""
+    busy_s: float = 0.0
+    faults: int = 0
+    retired: str = ""
+
+
+@dataclass
+class State:
+    """Everything that is known about a campaign. ``evolve`` alone changes it."""
+
+    campaign: Campaign | None = None
+    started: ev.CampaignStarted | None = None
+    epoch: int = 0
+    now_s: float = 0.0
+    experiments: dict[str, Experiment] = field(default_factory=dict)
+    active: dict[str, Experiment] = field(default_factory=dict)
+    commands: dict[str, Command] = field(default_factory=dict)
+    instruments: dict[str, InstrumentState] = field(default_factory=dict)
+    observations: list[Observation] = field(default_factory=list)
+    choosing: ev.ChoiceOrdered | None = None
+    decisions: int = 0
+    stages: tuple[StageReport, ...] = ()
+    choose_seconds: list[float] = field(default_factory=list)
+    exhausted: bool = False
+    stopping: str = ""
+    finished: str = ""
+    compute_restarts: int = 0
+
+    def require(self) -> Campaign:
+        """The campaign; raises RuntimeError before ``CampaignStarted``."""
+        if self.campaign is None:
+            raise RuntimeError("the journal does not begin with campaign_started")
+        return self.campaign
+
+    def offers(self) -> tuple[Offer, ...]:
+        """One offer a capability, over all instruments, sorted by name."""
+        found: dict[str, Offer] = {}
+        for name in sorted(self.instruments):
+            for capability, offer in self.instruments[name].offers.items():
+                found.setdefault(capability, offer)
+        return tuple(found[name] for name in sorted(found))
+
+    def unknown(self) -> list[Command]:
+        """Commands whose outcome nobody knows yet."""
+        return [command for command in self.commands.values() if command.unknown and command.report is None]
