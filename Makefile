@@ -37,8 +37,10 @@ test-all: lint
 bench: setup
 	$(BIN)/python -m benchmarks
 
-# The local version tag of a CPU wheel must not get into the file: other machines have other wheels.
+# The local version tag of a CPU wheel must not get into the file: other machines have other wheels. The old file goes
+# first, because its `torch==2.13.0` would make the resolver prefer the registry's wheel to the one that lies here.
 lock: setup
+	rm -f constraints.txt
 	links="$$($(BIN)/python -m pip config get global.find-links 2>/dev/null || true)"; \
 	echo "torch==2.13.0" > $(VENV)/pins.txt; \
 	$(BIN)/uv pip compile --quiet --all-extras --no-emit-index-url --no-emit-find-links --no-header $${links:+--find-links "$$links"} \

@@ -176,19 +176,21 @@ def _carry_on(directory: Any, arguments: Any) -> int:
     with open_view(directory, quiet=arguments.quiet, as_json=arguments.json) as view:
         try:
             state, overhead = go_on(directory, view.update)
+            report = None if arguments.no_report else _closing_report(directory, state, view)
         except AthanorError as error:
             view.failed(error)
             raise
-        report = None
-        if not arguments.no_report:
-            from controller.baseline import run_baseline
-            from controller.report import write_report
-
-            if state.require().baseline:
-                view.note("random search over the same space, for comparison ...")
-            report = write_report(directory, directory.report, baseline=run_baseline(directory, state))
         view.done(state, overhead, report)
     return 0
+
+
+def _closing_report(directory: Any, state: Any, view: Any) -> Path:
+    from controller.baseline import run_baseline
+    from controller.report import write_report
+
+    if state.require().baseline:
+        view.note("random search over the same space, for comparison ...")
+    return write_report(directory, directory.report, baseline=run_baseline(directory, state))
 
 
 def _status(arguments: Any) -> int:

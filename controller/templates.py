@@ -92,8 +92,14 @@ space:
       sites: {{A: [[0, 0, 0]], B: [[0.5, 0.5, 0.5]], X: [[0.5, 0.5, 0]]}}
   elements:
     A: [Ca, Sr, Ba, La, Na, K]
-    B: [Ti, Zr, Nb, Mn, Fe, Co, Ni, Al, Mo, W]
+    B: [Ti, Zr, Sn, Nb, Ta, Mn, Fe, Co, Ni, Al]
     X: [O]
+
+# Rules that cost nothing, in order: charges cancel, and the ions fit (Goldschmidt's tolerance factor).
+screening:
+  rules:
+    - {{rule: charge}}
+    - {{rule: tolerance_factor, bounds: [0.9, 1.1]}}
 
 objectives:
   - {{name: lattice_parameter_A, direction: maximize}}
@@ -103,15 +109,15 @@ constraints:
 
 acquisition: {{name: pareto, initial: 6}}
 batch: 2
-# A synthesis that weighs the elements and melts them; your own planner goes here as module:Class.
-planner: {{name: arc_melting, sample_mass_g: 5, allow_nonmetals: true}}
+# Weighs powders, fires them, takes a pattern. Alloys are melted: {{name: arc_melting}} with simulated.arc_furnace. Your own
+# planner goes here as module:Class.
+planner: {{name: sintering, sample_mass_g: 2, hours: 12}}
 
 lab:
   clock: simulated            # instruments simulated with the interatomic potential CHGNet
   instruments:
-    furnace: {{driver: simulated.arc_furnace}}
+    furnace: {{driver: simulated.box_furnace}}
     diffractometer: {{driver: simulated.diffractometer}}
-    magnetometer: {{driver: simulated.magnetometer}}
 
 compute: {{backend: local}}
 """

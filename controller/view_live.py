@@ -108,7 +108,7 @@ class LiveView(LogLines):
             self._name = state.campaign.name
 
     def note(self, text: str) -> None:
-        """Shown until the first turn of the loop; afterwards the screen has better things to show."""
+        """Shown in the last line of the screen."""
         self._note = text
 
     def result(self, state: State, result: Result) -> None:
@@ -192,8 +192,7 @@ def compose(
     lines = _header(name, where, shot, now, wall_s, width)
     if shot is None:
         lines += [Text(), Text("   starting the instruments and the science", style=DIM)]
-        lines += [Text(f"   {clean(note)}", style=DIM)] if note else []
-        return _fit(lines, _footer(None), width, height)
+        return _fit(lines, _footer(None, note), width, height)
     gap = [Text()] if height >= 30 else []
     lines += [*gap, *_stages(shot, width), *gap, *_instruments(shot, now, width), *gap, _samples(shot), *gap]
     free = height - 1 - len(lines)
@@ -202,7 +201,7 @@ def compose(
     free = height - 1 - len(lines)
     if free >= 2 and shot.last:
         lines += _last(shot, free - 1, width)
-    return _fit(lines, _footer(shot), width, height)
+    return _fit(lines, _footer(shot, note), width, height)
 
 
 def _fit(lines: list[Text], foot: Text, width: int, height: int) -> Text:
@@ -331,7 +330,9 @@ def _spark(shot: Snapshot, width: int) -> str:
     return "best " + "".join(SPARKS[round((v - low) / (high - low) * (len(SPARKS) - 1))] for v in picked)
 
 
-def _footer(shot: Snapshot | None) -> Text:
+def _footer(shot: Snapshot | None, note: str) -> Text:
+    if note:
+        return Text(f" {clean(note)}", style="yellow")
     if shot is not None and shot.stopping:
         told = f" stopping ({clean(shot.stopping)}): steps under way end first; Ctrl-C again stops all now"
         return Text(told, style="yellow")

@@ -32,7 +32,7 @@ ATMOSPHERES: Mapping[str, frozenset[str]] = {
 }
 """What may fill the furnace -> elements that the gas gives without end."""
 RATE_PER_H = 0.75
-REACTS_AT = 0.6
+REACTS_AT = 0.55
 """Twelve hours at this fraction of the reactants' mean melting point convert 95 % (Tammann's rule)."""
 STEEPNESS = 17.0
 """Activation energy of diffusion over R times the melting point (van Liempt's rule)."""
@@ -79,7 +79,7 @@ class BoxFurnace(Furnace):
         self.ramp_K_per_min = ramp_K_per_min
 
     def capabilities(self) -> list[Capability]:
-        """``sinter``; the limit ``sample_mass_g`` holds for the sum of ``precursors_g`` too. Gas taken up is a loss < 0."""
+        """``sinter``; ``sample_mass_g`` limits the sum of ``precursors_g`` too. Gas that is taken up is a negative loss."""
         quantities = {
             "sample_mass_g": Limit(0.0, 4 * self.limits["sample_mass_g"].high),
             "mass_loss_pct": Limit(-300.0, 101.0),
@@ -98,12 +98,12 @@ class BoxFurnace(Furnace):
         require_elements({*given["target"]["species"], *(el for atoms in powders.values() for el in atoms)})
 
         progress(0.05, "weighing and grinding")
-        moles: Counter[str] = Counter()
+        moles: dict[str, float] = {}
         for formula, grams in self.weigh(weighed, rng).items():
             atoms = powders[formula]
             formulas = grams / sum(n * element(el).mass_g_per_mol for el, n in atoms.items())
             for el, n in atoms.items():
-                moles[el] += n * formulas
+                moles[el] = moles.get(el, 0.0) + n * formulas
         progress(0.2, "firing")
         material = self.oracle.material(given["target"])
         temperature_K, hours = float(given["temperature_C"]) + KELVIN, float(given["hours"])
@@ -148,7 +148,7 @@ def _atoms(formula: str) -> dict[str, float]:
     """Element -> atoms of a simple formula such as ``Nb2O5``. Raises Refused."""
     if not re.fullmatch(r"([A-Z][a-z]?\d*\.?\d*)+", formula):
         raise Refused(f"precursor {formula!r} is not a simple formula such as Nb2O5")
-    atoms: Counter[str] = Counter()
+    atoms: dict[str, float] = {}
     for symbol, count in re.findall(r"([A-Z][a-z]?)(\d*\.?\d*)", formula):
-        atoms[symbol] += float(count or 1)
-    return dict(atoms)
+        atoms[symbol] = atoms.get(symbol, 0.0) + float(count or 1)
+    return atoms

@@ -118,7 +118,7 @@ class SinteringPlanner:
         }
 
     def plan(self, candidate: Candidate) -> list[Route]:
-        """Return one route, or none: no crystal, no anion or several, or a halide that no salts of the table add up to."""
+        """Return one route, or none: no crystal, no anion or several, or a halide that no salts add up to."""
         composition = {el: n for el, n in candidate.composition.items() if n > 0}
         anion = anion_of(composition)
         if candidate.crystal is None or anion is None:
@@ -195,14 +195,14 @@ class SinteringPlanner:
         bounds = "" if abs(rule - temperature_C) < 5.001 else ", held to the furnace's limits"
         return (
             f"{formula} from {parts}, for {self.sample_mass_g:g} g; {balanced}; {self.hours:g} h at "
-            f"{temperature_C:g} C in {place}: {self.fire_fraction:.0%} (in kelvin) of the precursors' mean melting point of "
-            f"{melting_K - _ZERO_C_IN_K:.0f} C (Tammann's rule){bounds}. Neither competing phases nor thermodynamics were "
-            "considered."
+            f"{temperature_C:g} C in {place}: {self.fire_fraction:.0%} (in kelvin) of the precursors' mean melting point "
+            f"of {melting_K - _ZERO_C_IN_K:.0f} C (Tammann's rule){bounds}. Neither competing phases nor thermodynamics "
+            "were considered."
         )
 
 
 def atmosphere_for(moles: Mapping[Powder, float], anion: str, lack: float) -> str:
-    """Return ``O2`` or ``N2`` where the gas must give the anion, ``Ar`` or ``vacuum`` where it must not, else ``air``."""
+    """Return ``O2`` or ``N2`` where the gas gives the anion, ``Ar`` or ``vacuum`` where it must not, else ``air``."""
     if anion == "N":
         return "N2"
     if anion == "O":
@@ -214,7 +214,7 @@ def atmosphere_for(moles: Mapping[Powder, float], anion: str, lack: float) -> st
 
 def anion_of(composition: Mapping[str, float]) -> str | None:
     """Return the one anion of a composition; None where there is none, there are two, or nothing else."""
-    found = [el for el in composition if el in _ANIONS or el in elements.NONMETALS]
+    found = [el for el in composition if el in elements.NONMETALS] or [el for el in composition if el == "Te"]
     if len(found) != 1 or found[0] not in _ANIONS or len(composition) < 2:
         return None
     return found[0]

@@ -216,6 +216,8 @@ def test_a_note_reaches_every_display_without_spoiling_the_screen(tmp_path, caps
     live = LiveView(scribe.directory, Console(file=io.StringIO(), width=80, height=24))
     live.note("computing the references")
     assert "computing the references" in live.frame().plain
+    live.update(scribe.state, None)
+    assert "computing the references" in live.frame().plain
     assert capsys.readouterr().out == ""
     with open_view(scribe.directory, quiet=True, as_json=True) as view:
         view.note("computing the references")
