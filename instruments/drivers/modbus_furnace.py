@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from instruments.driver import Capability, Job, Limit, Outcome, Progress
 from instruments.drivers.base import RealInstrument, Stopped, number, numbers
-from instruments.drivers.modbus_link import ModbusLink, WriteBudget
+from instruments.drivers.modbus_link import ModbusLink, Silent, WriteBudget
 from instruments.errors import InstrumentFault, LabError, Refused
 
 PV, TARGET, WORKING = 1, 2, 5
@@ -158,6 +158,9 @@ class ModbusFurnace(RealInstrument):
             ):
                 try:
                     act()
+                except Silent as error:  # nobody is there: the rest would only take time
+                    errors.append(str(error))
+                    break
                 except (InstrumentFault, Refused) as error:
                     errors.append(str(error))
             if errors:

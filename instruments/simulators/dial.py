@@ -11,7 +11,7 @@ from typing import Literal
 
 from instruments.errors import LabError
 
-Fate = Literal["", "drop", "crash_before", "crash_after"]
+Fate = Literal["", "slow", "drop", "crash_before", "crash_after"]
 
 
 @dataclass
@@ -24,7 +24,7 @@ class FaultDial:
         drift_per_s: what readings gain each second since the start, in their unit.
         nan: probability that a reading is not a number (each protocol has its own way to say so).
         stuck: True freezes readings at the first one that follows.
-        slow: probability that an answer is late by ``slow_s``.
+        slow: probability that a request is carried out and its answer is late by ``slow_s``.
         slow_s: how late.
         drop: probability that a request is carried out and never answered.
         crash_before: probability that the instrument dies on a request that acts, before acting.
@@ -68,13 +68,13 @@ class FaultDial:
             return self._frozen.setdefault(channel, value)
 
     def fate(self, acts: bool) -> Fate:
-        """What becomes of one request; sleeps where the answer is to be late."""
+        """What becomes of one request."""
         with self._guard:
             draws = [self._rng.random() for _ in range(4)]
-        if draws[0] < self.slow:
-            time.sleep(self.slow_s)
         if acts and draws[1] < self.crash_before:
             return "crash_before"
         if acts and draws[2] < self.crash_after:
             return "crash_after"
-        return "drop" if draws[3] < self.drop else ""
+        if draws[3] < self.drop:
+            return "drop"
+        return "slow" if draws[0] < self.slow else ""

@@ -7,6 +7,7 @@ import os
 import select
 import socket
 import threading
+import time
 from typing import Protocol
 
 from instruments.simulators.dial import FaultDial
@@ -46,7 +47,9 @@ class _Served:
             answer = self.device.respond(request)
         if fate == "crash_after":
             self.alive = False
-        return None if fate else answer
+        if fate == "slow":
+            time.sleep(self.dial.slow_s)
+        return answer if fate in ("", "slow") else None
 
 
 class TcpServer(_Served):

@@ -172,7 +172,7 @@ def test_a_heater_that_does_not_heat_is_a_fault(bench):
 
 def test_a_short_silence_of_the_line_is_borne_and_a_long_one_is_a_fault(bench):
     b = bench()
-    driver = b.driver()
+    driver = b.driver(timeout_s=0.1, patience_s=0.3)
     thread, found = begin(driver, job(hold_min=0.01))
     until(lambda: b.plant.hottest_C > 60)
     b.server.cut()
