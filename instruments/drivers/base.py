@@ -23,12 +23,17 @@ class Stopped(Exception):
     """``stop`` was called while a job ran."""
 
 
-class RealInstrument:
-    """Base of the drivers of real instruments. A subclass gives ``capabilities``, ``act`` and perhaps ``safe``, ``look``.
+class Silent(InstrumentFault):
+    """The device did not answer, or not with what was asked: it may or may not have acted."""
 
-    Before ``act`` the parameters are checked against the capability's limits and a note is on disk; after it the outcome
-    is on disk too. So ``inspect`` can prove that a command was never begun (no note) or was completed (its outcome), and
-    only the time between is left to the instrument's own sensors (``look``). The same command id never acts twice.
+
+class RealInstrument:
+    """Base of the drivers of real instruments. A subclass gives ``capabilities``, ``act``, perhaps ``safe`` and ``look``.
+
+    Before ``act`` the parameters are checked against the capability's limits and a note is on disk; after it the
+    outcome is on disk too. So ``inspect`` can prove that a command was never begun (no note) or was completed (its
+    outcome), and only the time between is left to the instrument's own sensors (``look``). The same command id never
+    acts twice.
 
     Raises:
         LabError: the notes in ``workdir`` cannot be read.
@@ -129,7 +134,7 @@ class RealInstrument:
             return Outcome("untouched", message="a measurement that leaves the sample as it was")
         note = self.notes.get(job.command_id)
         if note is None:
-            return Outcome("untouched", message="the driver never began it: there is no note, and it notes before acting")
+            return Outcome("untouched", message="never begun: there is no note, and a note precedes every act")
         return self.notes.outcome(job.command_id) or self.look(job, note)
 
     def wait(self, seconds: float) -> None:
@@ -161,7 +166,7 @@ class Notes:
             if not isinstance(self._notes, dict):
                 raise ValueError("not an object")
         except (OSError, ValueError) as error:
-            raise LabError(f"cannot read {path} ({error}); restore it, or reconcile what it knew and remove it") from None
+            raise LabError(f"cannot read {path} ({error}); restore it, or reconcile and remove it") from None
 
     def get(self, command_id: str) -> dict[str, Any] | None:
         """The facts noted of a command, or None."""
@@ -214,14 +219,16 @@ def number(given: Mapping[str, Any], name: str, default: float | None = None) ->
     """A finite number among the parameters. Raises Refused where it is missing or no number."""
     value = given.get(name, default)
     if isinstance(value, bool) or not isinstance(value, int | float) or value != value or abs(value) == float("inf"):
-        raise Refused(f"{name} must be a number, not {value!r:.50}" if name in given else f"the parameter {name} is missing")
+        raise Refused(f"{name} must be a number, not {value!r:.50}" if name in given else f"{name} is missing")
     return float(value)
 
 
 def numbers(given: Mapping[str, Any], name: str, default: float | None = None) -> list[float]:
     """One number or a list of them, as a list. Raises Refused where it is missing, empty or holds anything else."""
     value = given.get(name, default)
-    found = [number({name: x}, name) for x in value] if isinstance(value, list | tuple) else [number(given, name, default)]
+    if not isinstance(value, list | tuple):
+        return [number(given, name, default)]
+    found = [number({name: x}, name) for x in value]
     if not found:
         raise Refused(f"{name} is empty")
     return found

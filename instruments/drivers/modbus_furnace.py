@@ -27,17 +27,17 @@ class ModbusFurnace(RealInstrument):
     """Capability ``heat``: a programme of segments, each a ramp and a hold.
 
     ``temperature_C``, ``ramp_C_per_min`` and ``hold_min`` are one number or a list with one number a segment; a hold
-    counts while the furnace is within ``band_C`` of the setpoint (guaranteed soak). ``unload_below_C``, where given, waits
-    at the end until the furnace has cooled so far.
+    counts while the furnace is within ``band_C`` of the setpoint (guaranteed soak). ``unload_below_C``, where given,
+    waits at the end until the furnace has cooled so far.
 
     Readings: ``max_temperature_C``, ``hold_temperature_C`` (mean over the last hold), ``hold_spread_C`` (its standard
-    deviation), ``final_temperature_C``, ``programme_min``; array ``profile``: time in s, measured and set temperature in C.
+    deviation), ``final_temperature_C``, ``programme_min``; array ``profile``: time in s, measured and set temperature.
 
     Settings:
         host, port, unit: of Modbus TCP; or serial_port, baud, parity of Modbus RTU.
-        ramp: ``remote`` writes the remote setpoint (26) at every poll, which wears nothing, and the controller falls back
-            to its local setpoint, which is kept at ``safe_temperature_C``, if this computer dies. ``internal`` sets the
-            rate limit (35) and the target (2) once a segment: smoother, but **the furnace goes on heating** if this
+        ramp: ``remote`` writes the remote setpoint (26) at every poll, which wears nothing, and the controller falls
+            back to its local setpoint, which is kept at ``safe_temperature_C``, if this computer dies. ``internal`` sets
+            the rate limit (35) and the target (2) once a segment: smoother, but **the furnace goes on heating** if this
             computer dies, and each write counts against ``write_budget``.
         decimals: decimal places of the controller's display: registers are integers in that unit.
         max_temperature_C, max_ramp_C_per_min, max_hold_min, max_segments: limits.
@@ -80,7 +80,8 @@ class ModbusFurnace(RealInstrument):
         super().__init__(workdir=workdir)
         if ramp not in ("remote", "internal"):
             raise LabError(f"ramp must be 'remote' or 'internal', not {ramp!r}")
-        if min(poll_s, timeout_s, patience_s, band_C, settle_min, overshoot_C) <= 0 or safe_temperature_C > max_temperature_C:
+        positive = (poll_s, timeout_s, patience_s, band_C, settle_min, overshoot_C)
+        if min(positive) <= 0 or safe_temperature_C > max_temperature_C:
             raise LabError(f"{self.name}: times, band and overshoot must be positive and the safe temperature allowed")
         self.link = ModbusLink(
             host=host, serial_port=serial_port, port=port, unit=unit, timeout_s=timeout_s, baud=baud, parity=parity
@@ -119,7 +120,7 @@ class ModbusFurnace(RealInstrument):
             raise Refused("a programme runs on the controller's own panel; reset it there first")
         self._set(SP_SELECT, 0)
         starts = [seen.pv_C, *(segment.temperature_C for segment in segments)]
-        total_s = sum(segment.ramp_s(start) + 60 * segment.hold_min for segment, start in zip(segments, starts))
+        total_s = sum(segment.ramp_s(start) + 60 * segment.hold_min for segment, start in zip(segments, starts, strict=False))
         run = _Run(progress, setpoint_C=seen.pv_C, total_s=total_s)
         self._set_temperature(SP1, self.safe_C)
         self.notes.put(job.command_id, phase="heating")
@@ -133,7 +134,7 @@ class ModbusFurnace(RealInstrument):
                 self._segment(run, segment, f"segment {number_} of {len(segments)}")
         except Stopped:
             raise Stopped(
-                f"after {run.elapsed_s / 60:.1f} min at {run.last_C:.0f} C, hottest {run.hottest_C:.0f} C: it was heated"
+                f"after {run.elapsed_s / 60:.1f} min at {run.last_C:.0f} C; it was heated, to {run.hottest_C:.0f} C"
             ) from None
         self.safe()
         readings = run.readings()
@@ -197,12 +198,12 @@ class ModbusFurnace(RealInstrument):
         columns = [numbers(given, "ramp_C_per_min"), numbers(given, "hold_min", 0.0)]
         if len(targets) > self.max_segments:
             raise Refused(f"{len(targets)} segments; at most {self.max_segments}")
-        for index, (name, column) in enumerate(zip(("ramp_C_per_min", "hold_min"), columns)):
+        for index, (name, column) in enumerate(zip(("ramp_C_per_min", "hold_min"), columns, strict=True)):
             if len(column) == 1:
                 columns[index] = column * len(targets)
             elif len(column) != len(targets):
                 raise Refused(f"{name} has {len(column)} values for {len(targets)} segments")
-        return [_Segment(*row) for row in zip(targets, *columns)]
+        return [_Segment(*row) for row in zip(targets, *columns, strict=True)]
 
     def _segment(self, run: _Run, segment: _Segment, where: str) -> None:
         start_C, begun = run.setpoint_C, time.monotonic()

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from instruments.drivers.base import need, write_durably
+from instruments.drivers.base import Silent, need, write_durably
 from instruments.errors import InstrumentFault, LabError, Refused
 
 
@@ -111,10 +111,6 @@ class ModbusLink:
             return answer
 
 
-class Silent(InstrumentFault):
-    """The device did not answer, or not with what was asked: it may or may not have acted."""
-
-
 class WriteBudget:
     """Counts writes to each register for the life of the device; the count is on disk before the write is sent.
 
@@ -131,7 +127,7 @@ class WriteBudget:
         self.path, self.lifetime, self.reserve = path, lifetime, reserve
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            found = json.loads(path.read_text()) if path.exists() else {}
+            found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
             self._used = {int(address): int(count) for address, count in found.items()}
         except (OSError, ValueError, AttributeError) as error:
             raise LabError(f"cannot read the write budget {path} ({error}); restore it from a backup") from None

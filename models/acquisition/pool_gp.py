@@ -10,7 +10,8 @@ import numpy as np
 _PARTICLES = 32
 _SWEEPS = 3
 _JITTER = 1e-5
-_BLOCK = 4096  # rows of the pool predicted at a time
+_BLOCK = 4096  # rows of the pool whose density is read at a time
+_PAIRS = 8_000_000  # numbers held at a time when the pool is predicted
 _NEIGHBOURS = 0.05  # share of the pool: the scale at which its density is read
 _LANDMARKS = 2000  # rows that stand for the pool when its density is read
 
@@ -32,7 +33,7 @@ class Prior:
         density_floor: standard deviation of the log density up to which it is taken for the pattern of a design.
     """
 
-    lengthscale: float = 0.5
+    lengthscale: float = 0.8
     lengthscale_spread: float = 1.0
     noise: float = float(np.exp(-4.0))
     noise_spread: float = 1.5
@@ -59,11 +60,13 @@ class Posterior:
 
 
 class PoolGP:
-    """Matérn-5/2 process with a length scale a feature, averaged over draws of its hyper-parameters.
+    """Matérn process with a length scale a feature, averaged over draws of its hyper-parameters.
 
-    Draws come from population Monte Carlo: a Sobol set from the prior, resampled by marginal likelihood, then moved
-    by differential-evolution Metropolis steps (ter Braak 2006, doi:10.1007/s11222-006-8769-1). The signal's variance
-    and the constant mean are integrated in closed form. Nothing is kept between two calls of ``posterior``, so that a
+    Half of the draws are smooth (Matérn-5/2), half rough (Matérn-1/2): which it is cannot be told from twenty values,
+    and their average predicts better than either. Draws come from population Monte Carlo: a Sobol set from the prior,
+    resampled by marginal likelihood, then moved by differential-evolution Metropolis steps (ter Braak 2006,
+    doi:10.1007/s11222-006-8769-1). The signal's variance is integrated in closed form, the constant mean and the slope
+    on the pool's density are part of the kernel. Nothing is kept between two calls of ``posterior``, so that a
     campaign taken up again goes on as it would have.
 
     Args:
@@ -103,8 +106,9 @@ class PoolGP:
         inverse = np.swapaxes(inverse, 1, 2).astype(np.float32)
         noise = np.exp(theta[:, -1])
         mean, std = np.empty((len(theta), len(self._F))), np.empty((len(theta), len(self._F)))
-        for start in range(0, len(self._F), _BLOCK):
-            block = np.arange(start, min(start + _BLOCK, len(self._F)))
+        step = max(1, _PAIRS // (len(index) * max(2 * _PARTICLES, self._F.shape[1])))
+        for start in range(0, len(self._F), step):
+            block = np.arange(start, min(start + step, len(self._F)))
             cross = self._kernel(theta, block, index, np.float32)
             own = 1.0 + self.prior.constant + (self.prior.density_spread * self.trend[block]) ** 2
             left = np.maximum(own - np.square(cross @ inverse).sum(axis=2), _JITTER)
@@ -115,9 +119,13 @@ class PoolGP:
     def _kernel(self, theta: np.ndarray, rows: np.ndarray, columns: np.ndarray, dtype: type) -> np.ndarray:
         """Covariances, shape (particles, rows, columns): one matrix product serves all particles."""
         apart = np.square(self._F[rows][:, None] - self._F[columns][None]).reshape(-1, self._F.shape[1])
-        square = (5.0 * np.exp(-2.0 * theta[:, :-1])).astype(dtype) @ apart.T.astype(dtype)
-        r = np.sqrt(square)
-        out = ((1.0 + r + square / 3.0) * np.exp(-r)).reshape(len(theta), len(rows), len(columns))
+        square = np.exp(-2.0 * theta[:, :-1]).astype(dtype) @ apart.T.astype(dtype)
+        half = len(theta) // 2
+        smooth, rough = square[:half], square[half:]
+        smooth *= 5.0
+        r = np.sqrt(smooth)
+        out = np.concatenate([(1.0 + r + smooth / 3.0) * np.exp(-r), np.exp(-np.sqrt(rough))])
+        out = out.reshape(len(theta), len(rows), len(columns))
         shared = self.prior.constant + self.prior.density_spread**2 * np.outer(self.trend[rows], self.trend[columns])
         return out + shared.astype(dtype)
 
@@ -154,11 +162,11 @@ class PoolGP:
 
         u = np.clip(qmc.Sobol(d + 1, rng=rng).random(_PARTICLES), 1e-6, 1 - 1e-6)
         theta = centre + spread * ndtri(u)
-        weight = self._factor(theta, index, target)[0]
-        weight = np.exp(weight - weight.max())
-        edges = np.cumsum(weight / weight.sum())
-        kept = np.searchsorted(edges, (rng.random() + np.arange(_PARTICLES)) / _PARTICLES)
-        theta = theta[np.minimum(kept, _PARTICLES - 1)]
+        evidence = self._factor(theta, index, target)[0].reshape(2, -1)  # smooth and rough: each keeps its half
+        weight = np.exp(evidence - evidence.max(axis=1, keepdims=True))
+        places = (rng.random() + np.arange(weight.shape[1])) / weight.shape[1]
+        kept = [np.searchsorted(np.cumsum(w / w.sum()), places).clip(max=len(w) - 1) for w in weight]
+        theta = theta[np.concatenate([kept[0], kept[1] + weight.shape[1]])]
         current = score(theta)
         for sweep in range(_SWEEPS):
             one = rng.permutation(_PARTICLES)

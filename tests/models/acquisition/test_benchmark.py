@@ -122,12 +122,15 @@ def test_the_process_returns_to_what_was_measured_and_is_unsure_elsewhere() -> N
     assert few.std.mean(axis=0)[-1] > few.std.mean(axis=0)[0]
 
 
-def test_one_process_is_the_textbook_formula() -> None:
+def test_each_draw_is_the_textbook_process() -> None:
     X, rows, y = np.array([[0.0], [1.0], [2.0], [4.0]]), [0, 2], [1.0, 3.0]
-    gp = PoolGP(X, 0)
-    theta = np.array([[np.log(0.7), np.log(0.05)]])
+    gp = PoolGP(X, 0, Prior(density=0, density_spread=0))
+    theta = np.array([[np.log(0.7), np.log(0.05)]] * 2)  # a smooth and a rough one
     index = np.array(rows)
-    K = gp._kernel(theta, index, index, np.float64)[0] + (0.05 + 1e-5) * np.eye(2)
+    r = np.sqrt(5) * 0.5 * (2 / 4 + 2 / 3) / 0.7  # rows 0 and 2 lie half of 2/4 and half of the rank's 2/3 apart
+    K = 1.0 + (1.05 + 1e-5) * np.eye(2)
+    K[0, 1] = K[1, 0] = 1.0 + (1 + r + r**2 / 3) * np.exp(-r)
+    assert gp._kernel(theta, index, index, np.float64)[1, 0, 1] == pytest.approx(1.0 + np.exp(-r / np.sqrt(5)))
     target = standardise(np.array(y))
     evidence, root, weighted = gp._factor(theta, index, target)
     assert root[0] @ root[0].T == pytest.approx(K)

@@ -1,0 +1,10 @@
+"""`make bench`: every benchmark, one after the other. Each is a command of its own: ``python -m benchmarks.NAME --help``."""
+
+import subprocess
+import sys
+
+SCRIPTS = ("overhead", "discovery")
+
+for name in SCRIPTS:
+    print(f"\n== {name} ==", flush=True)
+    subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=True)

@@ -1,0 +1,66 @@
+"""Signals, and two controllers at one run."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+from tests.faults.lab import ROOT, Bench
+
+
+def athanor(*arguments: object) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "controller.cli", *map(str, arguments)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_until(true: Callable[[], object]) -> None:
+    for _ in range(600):
+        if true():
+            return
+        time.sleep(0.05)
+    raise AssertionError("waited 30 s in vain")
+
+
+def test_a_second_controller_is_told_who_holds_the_run_and_a_signal_stops_in_order(tmp_path):
+    bench = Bench(tmp_path, budget=8, seconds=0.5)
+    first = athanor("resume", bench.run.path, "--quiet", "--no-report")
+    wait_until(lambda: (tmp_path / "fired.jsonl").exists())
+
+    second = athanor("resume", bench.run.path, "--quiet")
+    _, err = second.communicate(timeout=60)
+    assert second.returncode == 3
+    assert f"another controller holds this run (process {first.pid}" in err
+
+    status, _ = athanor("status", bench.run.path, "--json").communicate(timeout=60)
+    assert json.loads(status)["state"] == "running"
+
+    first.send_signal(signal.SIGINT)
+    out, err = first.communicate(timeout=60)
+    assert first.returncode == 4, err
+    assert "athanor resume" in out + err
+    status, _ = athanor("status", bench.run.path, "--json").communicate(timeout=60)
+    assert json.loads(status)["state"] == "stopped"
+    state, _ = bench.run.load()
+    assert all(command.report is not None for command in state.commands.values()), "steps under way were cut off"
+
+    assert len(bench.resume_until_finished().observations) == 8
+    bench.check_nothing_physical_was_repeated()
+
+
+def test_no_process_is_left_behind(tmp_path):
+    from tests.faults.victim import host_pid
+
+    bench = Bench(tmp_path)
+    assert bench.finish()[0] == 0
+    assert [host_pid(bench.run.path, name) for name in ("kiln", "gauge")] == [None, None]
