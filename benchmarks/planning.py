@@ -2,7 +2,7 @@
 
 DATA are names such as ``liang2021/AgNP`` or ``olympus/alkox`` (default: the sets of Liang et al. that are there), or
 CSV files whose last column is the objective to maximise. Prints EF, EFauc, AF and seconds a suggestion with 90 %
-intervals over seeds; writes ``curves.csv``, ``summary.csv`` and ``curves.png`` into ``--out``.
+intervals over seeds; writes ``curves.csv`` and ``curves.png`` into ``--out``.
 """
 
 from __future__ import annotations

@@ -137,6 +137,7 @@ def test_a_forest_is_a_method_too() -> None:
 def test_importing_the_planner_loads_no_heavy_library() -> None:
     import subprocess
 
-    code = "import sys, models.acquisition.benchmark as b; print([m for m in ('torch', 'sklearn', 'pandas') if m in sys.modules])"
+    heavy = "[m for m in ('torch', 'sklearn', 'pandas') if m in sys.modules]"
+    code = f"import sys, models.acquisition.benchmark; print({heavy})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == "[]"
