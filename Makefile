@@ -43,7 +43,7 @@ lock: setup
 	rm -f constraints.txt
 	links="$$($(BIN)/python -m pip config get global.find-links 2>/dev/null || true)"; \
 	echo "torch==2.13.0" > $(VENV)/pins.txt; \
-	$(BIN)/uv pip compile --quiet --all-extras --no-emit-index-url --no-emit-find-links --no-header $${links:+--find-links "$$links"} \
+	$(BIN)/uv pip compile --quiet --extra lab --extra test --no-emit-index-url --no-emit-find-links --no-header $${links:+--find-links "$$links"} \
 	  -c $(VENV)/pins.txt pyproject.toml -o constraints.txt
 	sed -i -e 's/+[a-z0-9]*$$//' -e '/^ *#/d' constraints.txt
 

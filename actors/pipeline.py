@@ -134,9 +134,11 @@ class Pipeline:
         await self.crew.result(self.crew.submit("acquisition", "absorb", kept))
 
     def _incumbents(self, order: ChoiceOrder) -> list[Candidate]:
-        """The best results so far, for generators that search near them."""
+        """The best results so far, for generators to search near; none while the start still covers the space."""
         import numpy as np
 
+        if len(order.observations) + len(order.pending) < self.spec.acquisition.settings.get("initial", INCUMBENTS):
+            return []
         objectives, constraints = self.spec.objectives, self.spec.constraints
         good = [
             o

@@ -1,4 +1,4 @@
-"""`make bench`: every benchmark, one after the other. Each is a command of its own: ``python -m benchmarks.NAME --help``."""
+"""`make bench`: every benchmark, one after the other; each is a command too, ``python -m benchmarks.NAME --help``."""
 
 import subprocess
 import sys

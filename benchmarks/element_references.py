@@ -31,14 +31,20 @@ from typing import Any
 from instruments.simulated.oracle import POTENTIAL, equation_of_state, potential
 from instruments.simulated.references import TABLE
 
-FCC = "Al 4.0496 Ca 5.5884 Ni 3.524 Cu 3.6149 Sr 6.0849 Rh 3.8034 Pd 3.8907 Ag 4.0853 Ir 3.839 Pt 3.9242 Au 4.0782 " \
-      "Pb 4.9508 Ce 4.85 Yb 5.4847 Ac 5.67 Th 5.084"
-BCC = "Li 3.51 Na 4.29 K 5.328 V 3.03 Cr 2.91 Fe 2.8665 Rb 5.585 Nb 3.3004 Mo 3.147 Cs 6.141 Ba 5.028 Eu 4.5827 " \
-      "Ta 3.3013 W 3.1652"
-HCP = "Be 2.2858 3.5843 Mg 3.2094 5.2108 Sc 3.3091 5.2733 Ti 2.9508 4.6855 Co 2.5071 4.0695 Zn 2.6649 4.9468 " \
-      "Y 3.6482 5.7318 Zr 3.2316 5.1475 Tc 2.738 4.394 Ru 2.7058 4.2816 Cd 2.9794 5.6186 Gd 3.6336 5.7810 " \
-      "Tb 3.6055 5.6966 Dy 3.5915 5.6501 Ho 3.5778 5.6178 Er 3.5592 5.5850 Tm 3.5375 5.5540 Lu 3.5052 5.5494 " \
-      "Hf 3.1964 5.0511 Re 2.7608 4.4580 Os 2.7348 4.3918 Tl 3.4566 5.5248"
+FCC = (
+    "Al 4.0496 Ca 5.5884 Ni 3.524 Cu 3.6149 Sr 6.0849 Rh 3.8034 Pd 3.8907 Ag 4.0853 Ir 3.839 Pt 3.9242 Au 4.0782 "
+    "Pb 4.9508 Ce 4.85 Yb 5.4847 Ac 5.67 Th 5.084"
+)
+BCC = (
+    "Li 3.51 Na 4.29 K 5.328 V 3.03 Cr 2.91 Fe 2.8665 Rb 5.585 Nb 3.3004 Mo 3.147 Cs 6.141 Ba 5.028 Eu 4.5827 "
+    "Ta 3.3013 W 3.1652"
+)
+HCP = (
+    "Be 2.2858 3.5843 Mg 3.2094 5.2108 Sc 3.3091 5.2733 Ti 2.9508 4.6855 Co 2.5071 4.0695 Zn 2.6649 4.9468 "
+    "Y 3.6482 5.7318 Zr 3.2316 5.1475 Tc 2.738 4.394 Ru 2.7058 4.2816 Cd 2.9794 5.6186 Gd 3.6336 5.7810 "
+    "Tb 3.6055 5.6966 Dy 3.5915 5.6501 Ho 3.5778 5.6178 Er 3.5592 5.5850 Tm 3.5375 5.5540 Lu 3.5052 5.5494 "
+    "Hf 3.1964 5.0511 Re 2.7608 4.4580 Os 2.7348 4.3918 Tl 3.4566 5.5248"
+)
 DHCP = "La 3.7740 12.171 Pr 3.6721 11.8326 Nd 3.6582 11.7966 Pm 3.65 11.65"
 DIAMOND = "Si 5.4310 Ge 5.6579 Sn 6.4892"
 ARSENIC = "As 3.7598 10.5475 .22707 Sb 4.3084 11.2740 .23349 Bi 4.5460 11.8623 .23400"
@@ -48,18 +54,30 @@ THIRD = (1 / 3, 2 / 3, 1 / 4)
 SPECIAL: dict[str, tuple[str, str, tuple[float, ...], list[tuple[float, ...]]]] = {
     # symbol: (name, space group, (a, b, c, alpha, beta, gamma), one position of each orbit)
     "H": ("alpha-N2 type, ordered H2", "Pa-3", (5.31,) * 3 + (90,) * 3, [(0.0402,) * 3]),
-    "B": ("alpha-B12", "R-3m", (4.908, 4.908, 12.567, 90, 90, 120),
-          [(0.1189, -0.1189, 0.8912), (0.1969, -0.1969, 0.0243)]),
+    "B": (
+        "alpha-B12",
+        "R-3m",
+        (4.908, 4.908, 12.567, 90, 90, 120),
+        [(0.1189, -0.1189, 0.8912), (0.1969, -0.1969, 0.0243)],
+    ),
     "C": ("A9 graphite", "P6_3/mmc", (2.464, 2.464, 6.711, 90, 90, 120), [(0, 0, 1 / 4), THIRD]),
     "N": ("alpha-N2", "Pa-3", (5.649,) * 3 + (90,) * 3, [(0.0562,) * 3]),
     "O": ("alpha-O2", "C2/m", (5.403, 3.429, 5.086, 90, 132.53, 90), [(0.1025, 0, 0.161)]),
     "F": ("alpha-F2", "C2/c", (5.50, 3.28, 7.28, 90, 102.17, 90), [(0.285, 0.307, 0.0955)]),
     "P": ("A17 black phosphorus", "Cmce", (3.3136, 10.478, 4.3763, 90, 90, 90), [(0, 0.10168, 0.08056)]),
-    "S": ("A16 alpha-S8", "Fddd:2", (10.437, 12.845, 24.369, 90, 90, 90),
-          [(0.8554, 0.9526, 0.9516), (0.7844, 0.0301, 0.0763), (0.7069, 0.9795, 0.0040), (0.7862, 0.9073, 0.1290)]),
+    "S": (
+        "A16 alpha-S8",
+        "Fddd:2",
+        (10.437, 12.845, 24.369, 90, 90, 90),
+        [(0.8554, 0.9526, 0.9516), (0.7844, 0.0301, 0.0763), (0.7069, 0.9795, 0.0040), (0.7862, 0.9073, 0.1290)],
+    ),
     "Cl": ("A14", "Cmce", (6.145, 4.395, 8.154, 90, 90, 90), [(0, 0.1167, 0.1023)]),
-    "Mn": ("A12 alpha-Mn", "I-43m", (8.9125,) * 3 + (90,) * 3,
-           [(0, 0, 0), (0.317,) * 3, (0.357, 0.357, 0.035), (0.089, 0.089, 0.282)]),
+    "Mn": (
+        "A12 alpha-Mn",
+        "I-43m",
+        (8.9125,) * 3 + (90,) * 3,
+        [(0, 0, 0), (0.317,) * 3, (0.357, 0.357, 0.035), (0.089, 0.089, 0.282)],
+    ),
     "Ga": ("A11", "Cmce", (4.5192, 7.6586, 4.5258, 90, 90, 90), [(0, 0.1539, 0.081)]),
     "Br": ("A14", "Cmce", (6.567, 4.467, 8.694, 90, 90, 90), [(0, 0.1401, 0.1190)]),
     "In": ("A6", "I4/mmm", (3.2523, 3.2523, 4.9461, 90, 90, 90), [(0, 0, 0)]),
@@ -169,9 +187,11 @@ def main(symbols: list[str]) -> None:
             continue
         rows[symbol] = row
         change = row["volume_A3_per_atom"] / (start.volume / len(start)) - 1
-        print(f"{symbol:2} {row['structure']:28} E {row['energy_eV_per_atom']:9.4f} eV/atom  "
-              f"V {row['volume_A3_per_atom']:7.3f} A3/atom ({change:+.1%})  m {row['moment_muB_per_atom']:.2f}",
-              flush=True)
+        print(
+            f"{symbol:2} {row['structure']:28} E {row['energy_eV_per_atom']:9.4f} eV/atom  "
+            f"V {row['volume_A3_per_atom']:7.3f} A3/atom ({change:+.1%})  m {row['moment_muB_per_atom']:.2f}",
+            flush=True,
+        )
     ordered = {symbol: rows[symbol] for symbol in starts if symbol in rows}
     lines = ",\n".join(f'  "{symbol}": {json.dumps(row)}' for symbol, row in ordered.items())
     TABLE.write_text(f'{{"potential": {json.dumps(POTENTIAL)}, "elements": {{\n{lines}\n}}}}\n')

@@ -1,7 +1,7 @@
 """The instrument of catalyst-function.yaml: a toy model of methanol from carbon dioxide over copper.
 
-Made up to have the trends of the reaction, not its numbers: CO2 + 3 H2 = CH3OH + H2O is exothermic and loses volume, so that
-heat helps the rate and hurts the equilibrium, pressure helps both, and carbon monoxide takes over when it gets hot.
+Made up to have the trends of the reaction, not its numbers: CO2 + 3 H2 = CH3OH + H2O is exothermic and loses volume, so
+that heat helps the rate and hurts the equilibrium, pressure helps both, and carbon monoxide takes over where it is hot.
 """
 
 import math

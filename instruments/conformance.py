@@ -28,9 +28,19 @@ from instruments.worker import plain, report_of
 
 STATUSES = ("ok", "failed", "fault")
 HEALTH_S = 2.0
-RUN_S = 300.0
 KILL_AT = (0.1, 0.5, 0.9)
-CHILD = "import sys; from instruments.conformance import child; child(sys.argv[1])"
+CHILD = """
+import json, sys, time
+from pathlib import Path
+from instruments.driver import Job
+from instruments.registry import resolve_driver
+task = json.loads(sys.argv[1])
+driver = resolve_driver(task["target"])(workdir=Path(task["workdir"]), **task["settings"])
+print("running", flush=True)
+driver.run(Job(**task["job"]), lambda fraction, message: None)
+time.sleep(600)
+"""
+"""A process that is killed amid a job; after it, the report is lost. Imports little: it is started often."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +79,9 @@ def check_driver(
     """
     with tempfile.TemporaryDirectory(prefix="athanor-check-") as folder:
         checks = _Checks(cls, dict(settings), job, Path(folder), stop_s, acts)
-        return [_try(name, check) for name, check in checks.all().items()]
+        results = [_try(name, check) for name, check in checks.all().items()]
+        checks.close()
+        return results
 
 
 def _try(name: str, check: Callable[[], str]) -> CheckResult:
@@ -91,9 +103,17 @@ class _Checks:
         stop_s: float,
         acts: Callable[[], int] | None,
     ):
-        self.cls, self.settings, self.job, self.folder, self.stop_s, self.acts = cls, settings, job, folder, stop_s, acts
+        self.cls, self.settings, self.job, self.folder, self.stop_s, self.acts = (
+            cls,
+            settings,
+            job,
+            folder,
+            stop_s,
+            acts,
+        )
         self.duration_s = 1.0
         self._minted = 0
+        self._driver: Any = None
 
     def all(self) -> dict[str, Callable[[], str]]:
         return {
@@ -112,7 +132,8 @@ class _Checks:
     # The promises
 
     def announces(self) -> str:
-        capabilities, again = self.driver().capabilities(), self.driver().capabilities()
+        driver = self.driver()
+        capabilities, again = driver.capabilities(), driver.capabilities()
         need(bool(capabilities), "capabilities() is empty")
         need(capabilities == again, "capabilities() differs from one call to the next")
         names = [c.name for c in capabilities]
@@ -127,11 +148,12 @@ class _Checks:
     def does_the_job(self) -> str:
         fractions: list[float] = []
         begun = time.monotonic()
-        outcome = self.ok(self.driver(), self.mint(), lambda fraction, message: fractions.append(fraction))
+        capability, driver = self.capability(), self.driver()
+        outcome = self.ok(driver, self.mint(), lambda fraction, message: fractions.append(fraction))
         self.duration_s = time.monotonic() - begun
-        unknown = set(outcome.readings) - set(self.capability().quantities)
+        unknown = set(outcome.readings) - set(capability.quantities)
         need(not unknown, f"reports {', '.join(sorted(unknown))}, which it does not announce")
-        for name, limit in self.capability().quantities.items():
+        for name, limit in capability.quantities.items():
             value = outcome.readings.get(name, math.nan)
             need(math.isnan(value) or limit.low <= value <= limit.high, f"{name} = {value} is out of its own bounds")
         need(all(0 <= x <= 1 for x in fractions), "progress outside 0..1")
@@ -180,7 +202,8 @@ class _Checks:
         driver, job = self.driver(), self.mint()
         moved, results = threading.Event(), queue.SimpleQueue()
         thread = threading.Thread(
-            target=lambda: results.put(_outcome_or_error(driver, job, lambda fraction, message: moved.set())), daemon=True
+            target=lambda: results.put(_outcome_or_error(driver, job, lambda fraction, message: moved.set())),
+            daemon=True,
         )
         thread.start()
         moved.wait(0.5 * self.duration_s)
@@ -208,9 +231,9 @@ class _Checks:
         return "ok"
 
     def limits(self) -> str:
+        capability, given = self.capability(), _arguments(self.job)
         driver, before, tried = self.driver(), self.count(), 0
-        given = _arguments(self.job)
-        for name, limit in self.capability().limits.items():
+        for name, limit in capability.limits.items():
             wrong: list[Any] = ["a lot", None, math.nan, True]
             wrong += [limit.high + max(1.0, abs(limit.high))] if math.isfinite(limit.high) else []
             wrong += [limit.low - max(1.0, abs(limit.low))] if math.isfinite(limit.low) else []
@@ -221,16 +244,17 @@ class _Checks:
         return f"{tried} values refused" if tried else "the job has no limited parameter: nothing was tried"
 
     def garbage(self) -> str:
+        capability = self.capability()
         driver, before = self.driver(), self.count()
         self.refuses(driver, replace(self.mint(), capability="no-such-capability"), "an unknown capability")
         for name in _arguments(self.job):
             for value in ({"nested": [[]]}, [], "\x00", 10**400, [None]):
                 job = _with(self.mint(), name, value)
                 outcome = _outcome_or_error(driver, job)
-                need(isinstance(outcome, Outcome), f"{name} = {str(value):.30}: raised {outcome!r:.200}; return failed")
-                need(outcome.status in STATUSES, f"{name} = {str(value):.30}: returned {outcome.status!r}")
-        if self.acts is not None and self.capability().limits:
-            need(self.count() == before or self.capability().idempotent, "the device acted on garbage")
+                need(isinstance(outcome, Outcome), f"{name} = {value!s:.30}: raised {outcome!r:.200}; return failed")
+                need(outcome.status in STATUSES, f"{name} = {value!s:.30}: returned {outcome.status!r}")
+        if self.acts is not None and capability.limits:
+            need(self.count() == before or capability.idempotent, "the device acted on garbage")
         self.ok(driver, self.mint())
         return "and it works afterwards"
 
@@ -252,7 +276,14 @@ class _Checks:
         return path
 
     def driver(self, workdir: Path | None = None) -> Driver:
-        return self.cls(workdir=workdir or self.workdir(), **self.settings)
+        self.close()  # a serial line has one owner
+        self._driver = self.cls(workdir=workdir or self.workdir(), **self.settings)
+        return self._driver
+
+    def close(self) -> None:
+        close = getattr(self._driver, "close", None)
+        if callable(close):
+            close()
 
     def capability(self) -> Capability:
         found = [c for c in self.driver().capabilities() if c.name == self.job.capability]
@@ -261,12 +292,16 @@ class _Checks:
 
     def mint(self) -> Job:
         self._minted += 1
-        return replace(self.job, command_id=f"{self.job.command_id}-{self._minted}", parameters=dict(self.job.parameters))
+        return replace(
+            self.job, command_id=f"{self.job.command_id}-{self._minted}", parameters=dict(self.job.parameters)
+        )
 
     def count(self) -> int:
         return self.acts() if self.acts else 0
 
-    def ok(self, driver: Driver, job: Job, progress: Callable[[float, str], None] = lambda fraction, message: None) -> Any:
+    def ok(
+        self, driver: Driver, job: Job, progress: Callable[[float, str], None] = lambda fraction, message: None
+    ) -> Any:
         outcome = driver.run(job, progress)
         report_of(job.command_id, outcome)  # raises where it is no report
         need(outcome.status == "ok", f"the job ended {outcome.status}: {outcome.message}")
@@ -298,17 +333,6 @@ class _Checks:
             need(stdout is not None and stdout.readline() == b"running\n", "the driver cannot be loaded by its name")
             time.sleep(after_s)
             child_process.send_signal(signal.SIGKILL)
-
-
-def child(task: str) -> None:
-    """Run one job, to be killed. Internal."""
-    from instruments.registry import resolve_driver
-
-    told = json.loads(task)
-    driver = resolve_driver(told["target"])(workdir=Path(told["workdir"]), **told["settings"])
-    print("running", flush=True)
-    driver.run(Job(**told["job"]), lambda fraction, message: None)
-    time.sleep(RUN_S)  # the report is lost with this process
 
 
 def need(kept: bool, otherwise: str) -> None:

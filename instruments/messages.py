@@ -26,6 +26,7 @@ PROTOCOL = 1
 MAX_JSON_BYTES = 1 << 20
 """Longest JSON frame; a longer one is refused unread."""
 
+
 class Bounds(Strict):
     """``Limit`` on the wire."""
 

@@ -236,9 +236,7 @@ class Worker:
         except BaseException as error:
             log.exception("command %s: the driver failed", command.command_id)
             elapsed = time.monotonic() - begun
-            report = Report(
-                command_id=command.command_id, status="fault", duration_s=elapsed, message=_text(error)
-            )
+            report = Report(command_id=command.command_id, status="fault", duration_s=elapsed, message=_text(error))
         finally:
             self._running.clear()
         if self._stops != stops:

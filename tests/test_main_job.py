@@ -38,9 +38,9 @@ def test_the_main_job_survives_a_kill_and_decides_on_ray_what_it_decides_without
     local.write_text(FILE.read_text().replace("backend: ray", "backend: local"))
     assert athanor("run", local, "--dir", tmp_path / "a", "--budget", 12, "--quiet", "--no-report").returncode == 0
 
+    begin = ["-m", "controller.cli", "run", "--budget", "12", "--json", "--no-report"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "controller.cli", "run", str(FILE), "--dir", str(tmp_path / "b")]
-        + ["--budget", "12", "--json", "--no-report"],
+        [sys.executable, *begin, str(FILE), "--dir", str(tmp_path / "b")],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,

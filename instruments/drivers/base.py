@@ -28,7 +28,7 @@ class Silent(InstrumentFault):
 
 
 class RealInstrument:
-    """Base of the drivers of real instruments. A subclass gives ``capabilities``, ``act``, perhaps ``safe`` and ``look``.
+    """Base of the drivers of real instruments; a subclass gives ``capabilities``, ``act``, perhaps ``safe``, ``look``.
 
     Before ``act`` the parameters are checked against the capability's limits and a note is on disk; after it the
     outcome is on disk too. So ``inspect`` can prove that a command was never begun (no note) or was completed (its
@@ -63,6 +63,9 @@ class RealInstrument:
     def look(self, job: Job, note: Mapping[str, Any]) -> Outcome | None:
         """What the instrument itself says of an act that was begun and not finished."""
         return None
+
+    def close(self) -> None:
+        """Give cables and ports back; the next use opens them again."""
 
     def facts(self) -> dict[str, Any]:
         """Quick facts for the dashboard, asked for while idle; may raise."""
@@ -113,6 +116,8 @@ class RealInstrument:
                 raise InstrumentFault(
                     f"{self.last_error}; and the safe state could not be commanded ({second}): look at the instrument"
                 ) from error
+            if self._stop.is_set():  # what a stop interrupts may fail in any way
+                return self._failed(f"stopped: {error}", time.monotonic() - begun)
             raise
 
     def stop(self) -> None:

@@ -29,8 +29,8 @@ class Human(RealInstrument):
         timeout_h: after so many hours without an answer the command ends as a fault.
         poll_s: how often to look for an answer.
 
-    Each request is a file in ``WORKDIR/requests`` until it is answered; the answer is kept beside it, so an answer given
-    while the host is down is found by ``inspect``.
+    Each request is a file in ``WORKDIR/requests`` until it is answered; the answer is kept beside it, so an answer
+    given while the host is down is found by ``inspect``.
 
     Raises:
         LabError: a capability is malformed.
@@ -59,7 +59,10 @@ class Human(RealInstrument):
                 )
             self._instructions[name] = str(what["instruction"])
             self._capabilities[name] = Capability(
-                name, limits_of(what.get("limits", {})), bounds_of(what.get("readings", [])), bool(what.get("idempotent"))
+                name,
+                limits_of(what.get("limits", {})),
+                bounds_of(what.get("readings", [])),
+                bool(what.get("idempotent")),
             )
         (self.workdir / "requests").mkdir(exist_ok=True)
 
@@ -114,7 +117,7 @@ class Human(RealInstrument):
 
 
 def open_requests(workdir: Path) -> list[dict[str, Any]]:
-    """What a person is asked to do now, oldest first: command_id, capability, sample, instruction, readings, asked_at."""
+    """What a person is asked to do, oldest first: command_id, capability, sample, instruction, readings, asked_at."""
     found = [_read(path) for path in (Path(workdir) / "requests").glob("*.request.json")]
     waiting = [request for request in found if request["state"] == OPEN and not _answer_path(workdir, request).exists()]
     return sorted(waiting, key=lambda request: request["asked_at"])
@@ -141,7 +144,9 @@ def answer_request(
         raise Refused(f"nobody asked for {command_id}; list the open requests first")
     request = _read(path)
     if request["state"] == WITHDRAWN:
-        raise Refused(f"the request {command_id} was withdrawn; tell the operator what you did so that they reconcile it")
+        raise Refused(
+            f"the request {command_id} was withdrawn; tell the operator what you did so that they reconcile it"
+        )
     answer = _answer_path(workdir, request)
     if answer.exists():
         raise Refused(f"{command_id} has been answered already")

@@ -38,7 +38,9 @@ class Line:
         self._lock = threading.RLock()
         self._port: _Port | None = None
         if not found or not rest or kind not in ("tcp", "serial", "visa"):
-            raise LabError(f"address {address!r}: write tcp://host:port, serial:///dev/ttyUSB0?baud=9600 or visa://NAME")
+            raise LabError(
+                f"address {address!r}: write tcp://host:port, serial:///dev/ttyUSB0?baud=9600 or visa://NAME"
+            )
         if kind == "tcp":
             host, _, port = rest.rpartition(":")
             if not host or not port.isdigit():

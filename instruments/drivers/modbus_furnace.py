@@ -36,9 +36,9 @@ class ModbusFurnace(RealInstrument):
     Settings:
         host, port, unit: of Modbus TCP; or serial_port, baud, parity of Modbus RTU.
         ramp: ``remote`` writes the remote setpoint (26) at every poll, which wears nothing, and the controller falls
-            back to its local setpoint, which is kept at ``safe_temperature_C``, if this computer dies. ``internal`` sets
-            the rate limit (35) and the target (2) once a segment: smoother, but **the furnace goes on heating** if this
-            computer dies, and each write counts against ``write_budget``.
+            back to its local setpoint, which is kept at ``safe_temperature_C``, if this computer dies. ``internal``
+            sets the rate limit (35) and the target (2) once a segment: smoother, but **the furnace goes on heating** if
+            this computer dies, and each write counts against ``write_budget``.
         decimals: decimal places of the controller's display: registers are integers in that unit.
         max_temperature_C, max_ramp_C_per_min, max_hold_min, max_segments: limits.
         safe_temperature_C: setpoint of the safe state.
@@ -120,7 +120,9 @@ class ModbusFurnace(RealInstrument):
             raise Refused("a programme runs on the controller's own panel; reset it there first")
         self._set(SP_SELECT, 0)
         starts = [seen.pv_C, *(segment.temperature_C for segment in segments)]
-        total_s = sum(segment.ramp_s(start) + 60 * segment.hold_min for segment, start in zip(segments, starts, strict=False))
+        total_s = sum(
+            segment.ramp_s(start) + 60 * segment.hold_min for segment, start in zip(segments, starts, strict=False)
+        )
         run = _Run(progress, setpoint_C=seen.pv_C, total_s=total_s)
         self._set_temperature(SP1, self.safe_C)
         self.notes.put(job.command_id, phase="heating")
@@ -181,6 +183,10 @@ class ModbusFurnace(RealInstrument):
             message = "the host ended while the furnace cooled, after the last hold; the profile is lost"
             return Outcome("ok", readings, duration_s=note["duration_s"], message=message)
         return None
+
+    def close(self) -> None:
+        """Close the line."""
+        self.link.close()
 
     def facts(self) -> dict[str, Any]:
         """Temperatures and how many setpoint writes the controller has left."""

@@ -11,7 +11,6 @@ from typing import Any
 from instruments.drivers.base import Silent, need, write_durably
 from instruments.errors import InstrumentFault, LabError, Refused
 
-
 READ_TRIES = 3
 
 
@@ -104,7 +103,7 @@ class ModbusLink:
                 self.close()
                 raise Silent(f"{self.where}: no answer to a {verb} of register {address} ({error})") from None
             if answer.isError():  # pymodbus returns errors
-                code = getattr(answer, "exception_code", "?")
+                code: Any = getattr(answer, "exception_code", "?")
                 meaning = {1: "illegal function", 2: "no such register", 3: "illegal value"}.get(code, "exception")
                 kind = Refused if verb == "write" and code == 3 else InstrumentFault
                 raise kind(f"{self.where}: {verb} of register {address} answered exception {code} ({meaning})")

@@ -25,8 +25,8 @@ REASONS = {
 class MtSicsBalance(RealInstrument):
     """Capabilities ``weigh`` (reading ``mass_g``, once the pan is at rest), ``tare`` and ``zero``.
 
-    A weighing asks ``SI`` until the balance calls the value stable: unlike ``S`` that never leaves a question open, so a
-    stop comes through at once.
+    A weighing asks ``SI`` until the balance calls the value stable: unlike ``S`` that never leaves a question open, so
+    a stop comes through at once.
 
     Settings:
         address: ``tcp://host:4305`` or ``serial:///dev/ttyUSB0?baud=9600``.
@@ -93,6 +93,10 @@ class MtSicsBalance(RealInstrument):
         if job.capability == "tare" and now_g != note["tare_before_g"]:
             return Outcome("ok", {"tare_g": now_g}, message="the balance's tare memory has changed")
         return None
+
+    def close(self) -> None:
+        """Close the line."""
+        self.line.close()
 
     def facts(self) -> dict[str, Any]:
         """What is on the pan now."""

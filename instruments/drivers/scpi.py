@@ -80,6 +80,10 @@ class ScpiInstrument(RealInstrument):
             found.append(error)
         raise ScpiError(f"the error queue does not end: {found[0]}")
 
+    def close(self) -> None:
+        """Close the line."""
+        self.line.close()
+
     def facts(self) -> dict[str, Any]:
         """Who is there."""
         if self.state == "idle":
@@ -119,9 +123,7 @@ class ScpiSourceMeter(ScpiInstrument):
         max_current_A: float = 0.1,
         max_points: int = 1_000,
     ) -> None:
-        super().__init__(
-            workdir=workdir, address=address, visa_backend=visa_backend, timeout_s=timeout_s, model=model
-        )
+        super().__init__(workdir=workdir, address=address, visa_backend=visa_backend, timeout_s=timeout_s, model=model)
         volts = Limit(-max_voltage_V, max_voltage_V)
         self.limits = {
             "voltage_V": volts,
@@ -244,9 +246,7 @@ class ScpiLcrMeter(ScpiInstrument):
         max_level_V: float = 2.0,
         max_points: int = 1_000,
     ) -> None:
-        super().__init__(
-            workdir=workdir, address=address, visa_backend=visa_backend, timeout_s=timeout_s, model=model
-        )
+        super().__init__(workdir=workdir, address=address, visa_backend=visa_backend, timeout_s=timeout_s, model=model)
         self.limits = {"frequency_Hz": Limit(20.0, max_frequency_Hz), "level_V": Limit(0.005, max_level_V)}
         self.max_points = max_points
         if max_points < 1:

@@ -79,7 +79,7 @@ class BoxFurnace(Furnace):
         self.ramp_K_per_min = ramp_K_per_min
 
     def capabilities(self) -> list[Capability]:
-        """``sinter``; ``sample_mass_g`` limits the sum of ``precursors_g`` too. Gas that is taken up is a negative loss."""
+        """``sinter``; ``sample_mass_g`` limits the sum of ``precursors_g`` too. Gas taken up is a negative loss."""
         quantities = {
             "sample_mass_g": Limit(0.0, 4 * self.limits["sample_mass_g"].high),
             "mass_loss_pct": Limit(-300.0, 101.0),

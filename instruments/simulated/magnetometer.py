@@ -70,7 +70,11 @@ class Magnetometer(SimulatedInstrument):
 def saturation_moment_A_m2(sample: Sample) -> float:
     """Sum of the site moments of all phases of a sample."""
     return sum(
-        sample.mass_g * phase.mass_fraction / mass_g_per_mol(phase.species) * AVOGADRO_PER_MOL
-        * BOHR_MAGNETON_A_M2 * sum(phase.moments_muB)
+        sample.mass_g
+        * phase.mass_fraction
+        / mass_g_per_mol(phase.species)
+        * AVOGADRO_PER_MOL
+        * BOHR_MAGNETON_A_M2
+        * sum(phase.moments_muB)
         for phase in sample.phases
     )

@@ -159,8 +159,10 @@ def _compute(target: Mapping[str, Any]) -> Material:
     lattice = [[float(x) for x in row] for row in target["lattice_A"]]
     coordinates = [[float(x) for x in row] for row in target["frac_coords"]]
     if len(species) != len(coordinates) or not species or volume_A3(lattice) < len(species):
-        raise LabError(f"target {target.get('formula')!r}: {len(species)} species, {len(coordinates)} positions in a "
-                       f"cell of {volume_A3(lattice):.3g} A^3; give one position a species, in a real cell")
+        raise LabError(
+            f"target {target.get('formula')!r}: {len(species)} species, {len(coordinates)} positions in a "
+            f"cell of {volume_A3(lattice):.3g} A^3; give one position a species, in a real cell"
+        )
     state = equation_of_state(Structure(Lattice(lattice), species, coordinates))
     relaxed = scaled(lattice, state.edge_factor)
     return Material(
@@ -184,7 +186,8 @@ def _grid(low: int, high: int) -> list[int]:
 
 def _best_interior(energies: Mapping[int, float]) -> int | None:
     minima = [
-        i for i in energies
+        i
+        for i in energies
         if i - 1 in energies and i + 1 in energies and energies[i] <= min(energies[i - 1], energies[i + 1])
     ]
     return min(minima, key=energies.__getitem__, default=None)

@@ -98,7 +98,11 @@ class EurothermFurnace:
         status = (SENSOR_BREAK if math.isnan(measured) else 0) | (
             REMOTE_FAIL if self._words[REMOTE_SELECT] and not self.remote else 0
         )
-        known = self._r | {PV: 0.0 if math.isnan(measured) else measured, TARGET: self.setpoint_C, WORKING: self.working_C}
+        known = self._r | {
+            PV: 0.0 if math.isnan(measured) else measured,
+            TARGET: self.setpoint_C,
+            WORKING: self.working_C,
+        }
         words = []
         for register in range(address, address + count):
             if register == STATUS:

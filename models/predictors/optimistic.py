@@ -59,7 +59,7 @@ def optimistic_screen(
     candidates stay in any case, and all do where there are no observations.
 
     Args:
-        predictor: any; is fitted here. Only the ensemble's own mistakes are known, so only it gets a false-negative rate.
+        predictor: any; is fitted here. Only the ensemble knows its own mistakes, so only it gets a false-negative rate.
         pool: (n) candidates.
         observations: what is known.
         objectives: ``computed`` ones count exactly.

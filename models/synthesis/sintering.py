@@ -195,9 +195,9 @@ class SinteringPlanner:
         bounds = "" if abs(rule - temperature_C) < 5.001 else ", held to the furnace's limits"
         return (
             f"{formula} from {parts}, for {self.sample_mass_g:g} g; {balanced}; {self.hours:g} h at "
-            f"{temperature_C:g} C in {place}: {self.fire_fraction:.0%} (in kelvin) of the precursors' mean melting point "
-            f"of {melting_K - _ZERO_C_IN_K:.0f} C (Tammann's rule){bounds}. Neither competing phases nor thermodynamics "
-            "were considered."
+            f"{temperature_C:g} C in {place}: {self.fire_fraction:.0%} (in kelvin) of the precursors' mean melting "
+            f"point of {melting_K - _ZERO_C_IN_K:.0f} C (Tammann's rule){bounds}. Neither competing phases nor "
+            "thermodynamics were considered."
         )
 
 

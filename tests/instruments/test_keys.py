@@ -19,14 +19,20 @@ def test_keys_are_made_for_the_owner_alone(tmp_path):
     create_lab_keys(tmp_path / "keys", ["furnace"], operators=["ada"])
     assert mode(tmp_path / "keys") == 0o700
     assert {path.name: mode(path) for path in (tmp_path / "keys").iterdir()} == {
-        "controller.key": 0o600, "furnace.key": 0o600, "ada.key": 0o600, "registry.json": 0o600,
+        "controller.key": 0o600,
+        "furnace.key": 0o600,
+        "ada.key": 0o600,
+        "registry.json": 0o600,
     }
 
 
 def test_the_registry_tells_who_a_key_is_and_holds_no_secret(tmp_path):
     registry = create_lab_keys(tmp_path, ["furnace", "balance"], operators=["ada"])
     assert {entry.name: entry.role for entry in registry.keys} == {
-        "controller": "controller", "furnace": "host", "balance": "host", "ada": "operator",
+        "controller": "controller",
+        "furnace": "host",
+        "balance": "host",
+        "ada": "operator",
     }
     secret = load_secret(tmp_path, "furnace")
     found = registry.find(secret.public_key)

@@ -20,7 +20,10 @@ names = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, 
 facts = st.dictionaries(
     st.text(max_size=8),
     st.recursive(
-        st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False)
+        st.none()
+        | st.booleans()
+        | st.integers(-(2**53), 2**53)
+        | st.floats(allow_nan=False, allow_infinity=False)
         | st.text(max_size=8),
         lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
         max_leaves=8,
@@ -57,7 +60,12 @@ def test_readings_survive_the_wire_exactly_nan_and_infinities_included(readings)
 @given(names, names, names, facts, st.integers(0, 2**63 - 1))
 def test_commands_survive_the_wire_exactly(command_id, capability, sample, parameters, seed):
     sent = Command(
-        command_id=command_id, experiment="e", step=3, capability=capability, sample=sample, parameters=parameters,
+        command_id=command_id,
+        experiment="e",
+        step=3,
+        capability=capability,
+        sample=sample,
+        parameters=parameters,
         seed=seed,
     )
     assert decode(Outbox("s", 7).wrap(sent)).body == sent
@@ -254,7 +262,10 @@ def test_a_repeated_message_is_not_fresh_and_a_new_session_starts_anew():
 def test_command_ids_differ_wherever_anything_differs():
     ids = {
         messages.command_id(run, experiment, step, attempt)
-        for run in ("r1", "r2") for experiment in ("e1", "e2") for step in (0, 1) for attempt in (0, 1)
+        for run in ("r1", "r2")
+        for experiment in ("e1", "e2")
+        for step in (0, 1)
+        for attempt in (0, 1)
     }
     assert len(ids) == 16
     assert messages.command_id("r1", "e1", 0) == messages.command_id("r1", "e1", 0, 0)

@@ -57,4 +57,5 @@ for name in BUILT_IN:
 """
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
-    assert done.stdout.split() == ["arc_melt", "idle", "sinter", "idle", "diffract", "idle", "magnetometry", "idle"], done.stderr
+    announced = ["arc_melt", "idle", "sinter", "idle", "diffract", "idle", "magnetometry", "idle"]
+    assert done.stdout.split() == announced, done.stderr

@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from instruments import conformance
 from instruments.conformance import check_driver, main
 from instruments.driver import Capability, Job, Limit, Outcome
 from instruments.drivers.human import Human
@@ -71,7 +72,7 @@ class Deaf(Good):
         pass
 
     def run(self, job, progress):
-        time.sleep(0.5)
+        time.sleep(0.3)
         return super().run(job, progress)
 
 
@@ -128,14 +129,15 @@ def test_a_driver_that_keeps_its_promises_passes(tmp_path):
         (Lies, "killed amid", "never acted"),
         (Deaf, "stops in time", "went on"),
         (Careless, "does the job", "does not announce"),
-        (Careless, "does nothing outside", "returned 'ok'"),
+        (Careless, "does nothing outside", "return failed"),
         (Careless, "garbage in", "instead of failed"),
         (Silent, "says how it is", "RuntimeError"),
         (Silent, "announces", "limits 1..0"),
     ],
 )
-def test_a_broken_promise_is_found(tmp_path, cls, promise, says):
-    broken = check(cls, tmp_path, stop_s=0.3)
+def test_a_broken_promise_is_found(tmp_path, monkeypatch, cls, promise, says):
+    monkeypatch.setattr(conformance, "KILL_AT", (0.5,) if promise == "killed amid" else ())
+    broken = check(cls, tmp_path, stop_s=0.05 if cls is Deaf else 1.0)
     (found,) = [result for name, result in broken.items() if name.startswith(promise)]
     assert says in found.detail
 
@@ -171,13 +173,15 @@ def test_the_source_meter_and_the_balance_keep_them():
         assert failures(check_driver(MtSicsBalance, settings, job, acts=lambda: len(pan.acted))) == []
 
 
-def test_a_person_who_is_not_there_fails_only_what_needs_one():
+def test_a_person_who_is_not_there_fails_only_what_needs_one(monkeypatch):
+    monkeypatch.setattr(conformance, "KILL_AT", ())
     settings = {"capabilities": {"look": {"instruction": "Look."}}, "timeout_h": 1e-5, "poll_s": 0.01}
     kept = {r.name for r in check_driver(Human, settings, Job("j", "look", "s", {}, 0)) if r.passed}
     assert {"announces what it can do, with limits", "never begun is never called done", "says how it is"} <= kept
 
 
-def test_the_command_line_prints_a_line_a_promise(capsys, tmp_path):
+def test_the_command_line_prints_a_line_a_promise(capsys, monkeypatch):
+    monkeypatch.setattr(conformance, "KILL_AT", ())
     with TcpServer(Balance()) as server:
         arguments = ["mt_sics", "--settings", json.dumps({"address": f"tcp://127.0.0.1:{server.port}"})]
         assert main([*arguments, "--capability", "weigh"]) == 0

@@ -30,9 +30,7 @@ def test_one_objective_is_expected_improvement(mean, std, best):
 
 def test_hopeless_candidates_are_still_ranked():
     mean = tensor([[-1.0], [-30.0], [-200.0], [-1e4], [-1e6]])
-    score = log_expected_hypervolume_improvement(
-        mean, torch.ones_like(mean), np.array([[0.0]]), np.array([[np.inf]])
-    )
+    score = log_expected_hypervolume_improvement(mean, torch.ones_like(mean), np.array([[0.0]]), np.array([[np.inf]]))
     assert torch.isfinite(score).all()
     assert (score.diff() < 0).all()
 

@@ -12,7 +12,7 @@ from models.roles import Planner
 from models.synthesis.sintering import SinteringPlanner, anion_of, balance, powders
 
 CUBE = Crystal(lattice_A=((4, 0, 0), (0, 4, 0), (0, 0, 4)), species=("O",), frac_coords=((0, 0, 0),))
-CATIONS = ["Li", "Na", "K", "Mg", "Ca", "Ba", "La", "Ti", "V", "Nb", "Cr", "Mn", "Fe", "Co", "W", "Al", "Sn", "Bi", "Pt"]
+CATIONS = ["Li", "Na", "K", "Ca", "Ba", "La", "Ti", "V", "Nb", "Cr", "Mn", "Fe", "Co", "W", "Al", "Sn", "Bi", "Pt"]
 
 
 def compound(formula: str) -> Candidate:
@@ -28,7 +28,7 @@ def weighed_moles(masses_g: dict[str, float]) -> dict[str, float]:
     moles: dict[str, float] = {}
     for formula, grams in masses_g.items():
         atoms = elements.parse_formula(formula)
-        units = grams / (np.array(list(atoms.values())) @ elements.values("mass_g_per_mol", list(atoms)))
+        units = grams / float(np.array(list(atoms.values())) @ elements.values("mass_g_per_mol", list(atoms)))
         for el, n in atoms.items():
             moles[el] = moles.get(el, 0.0) + n * units
     return moles
