@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from controller.errors import CampaignError
+from controller.safety import Safety
 from models.observation import Constraint, Objective
 from models.screening import ScreeningSpec
 from models.spaces.spec import SpaceSpec
@@ -109,6 +110,7 @@ class Campaign(_Section):
     batch: int = Field(default=1, ge=1, le=256)
     planner: Plugin = Plugin(name="direct")
     lab: Lab
+    safety: Safety = Safety()
     compute: Compute = Compute()
     baseline: Literal["random"] | None = None
 
@@ -116,6 +118,9 @@ class Campaign(_Section):
     def _names_are_consistent(self) -> Campaign:
         if self.baseline and self.lab.clock != "simulated":
             raise ValueError("baseline: it costs as many experiments again, so it needs lab.clock: simulated")
+        for name in ("controller", "operator"):
+            if name in self.lab.instruments:
+                raise ValueError(f"lab.instruments: {name!r} is the name of a key of ours; choose another")
         names = [objective.name for objective in self.objectives]
         if len(set(names)) != len(names):
             raise ValueError("two objectives have the same name: remove one")

@@ -28,6 +28,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except AthanorError as error:
         print(f"athanor: {error}", file=sys.stderr)
         return error.exit_code
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] in ("controller", "actors", "instruments", "models"):
+            raise
+        print(f"athanor: {error.name} is not installed: pip install 'athanor[lab]' (docs/cli.md).", file=sys.stderr)
+        return 2
     except BrokenPipeError:
         return 0
 
@@ -53,6 +58,12 @@ def _parser() -> argparse.ArgumentParser:
 
     resume = _add(commands, "resume", _resume, "go on with a run, wherever it stopped", "athanor resume runs/mine")
     resume.add_argument("dir", type=Path, metavar="RUN", help="the run's directory")
+    resume.add_argument(
+        "--takeover", action="store_true", help="from another controller: it is asked to yield, then killed"
+    )
+    resume.add_argument(
+        "--grace", type=_seconds, default=60.0, metavar="SECONDS", help="to yield in (default: %(default)g)"
+    )
     _add_display(resume)
 
     status = _add(commands, "status", _status, "what a run is doing", "athanor status runs/mine --json")
@@ -88,6 +99,37 @@ def _parser() -> argparse.ArgumentParser:
     reconcile.add_argument(
         "--reading", action="append", default=[], metavar="NAME=NUMBER", help="a result (with `done`)"
     )
+
+    stop = _add(
+        commands,
+        "stop",
+        _stop,
+        "emergency stop: every instrument at once (it never replaces a hardware stop)",
+        "athanor stop runs/mine --by 'A. Chemist' --reason 'smoke at the furnace'",
+    )
+    stop.add_argument("dir", type=Path, metavar="RUN", help="the run's directory")
+    stop.add_argument("--by", default="", help="who asks; default: the user of this machine")
+    stop.add_argument("--reason", default="", help="why")
+    stop.add_argument("--json", action="store_true", help="one object for programs")
+
+    reset = _add(
+        commands,
+        "reset",
+        _reset,
+        "end an emergency stop, once every sample in flight has a verdict",
+        "athanor reset runs/mine --by 'A. Chemist' --reason 'it was steam'",
+    )
+    reset.add_argument("dir", type=Path, metavar="RUN", help="the run's directory")
+    reset.add_argument("--by", required=True, help="who answers for it")
+    reset.add_argument("--reason", required=True, help="why")
+
+    for name, text in (("approve", "let a recipe go to the lab"), ("reject", "keep a recipe from the lab")):
+        person = _add(commands, name, _approve, text, f"athanor {name} runs/mine E0007 --by 'A. Chemist'")
+        person.add_argument("dir", type=Path, metavar="RUN", help="the run's directory")
+        person.add_argument("experiment", nargs="?", metavar="EXPERIMENT", help="which; none: list what waits")
+        person.add_argument("--by", default="", help="who says so")
+        person.add_argument("--reason", default="", help="why")
+        person.set_defaults(approve=name == "approve")
 
     doctor = _add(commands, "doctor", _doctor, "test this machine", "athanor doctor")
     doctor.add_argument("--json", action="store_true", help="one object for programs")
@@ -135,6 +177,13 @@ def _positive(text: str) -> int:
     return value
 
 
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError("must be a number of seconds, 0 or more")
+    return value
+
+
 def _validate(arguments: Any) -> int:
     from controller.campaign import load_campaign
     from controller.run import check_science
@@ -163,6 +212,11 @@ def _resume(arguments: Any) -> int:
 
     directory = RunDirectory(arguments.dir)
     directory.require()
+    if arguments.takeover:
+        from controller.takeover import take_over
+
+        if done := take_over(directory, arguments.grace):
+            print(f"athanor: {done}", file=sys.stderr)
     return _carry_on(directory, arguments)
 
 
@@ -194,6 +248,7 @@ def _closing_report(directory: Any, state: Any, view: Any) -> Path:
 
 
 def _status(arguments: Any) -> int:
+    from controller.approval import waiting_lines
     from controller.rundir import RunDirectory
     from controller.summary import summarize
     from controller.view import print_status
@@ -201,10 +256,18 @@ def _status(arguments: Any) -> int:
     directory = RunDirectory(arguments.dir)
     state, _ = directory.load()
     summary = summarize(state, running=directory.holder() is not None)
+    latched = state.latched.model_dump(include={"by", "reason"}) if state.latched else None
+    waiting = waiting_lines(state)
     if arguments.json:
-        print(json.dumps(summary))
+        print(json.dumps({**summary, "emergency_stop": latched, "approvals": waiting}))
     else:
         print_status(directory, state, summary)
+        for line in waiting:
+            print(line)
+        if latched:
+            from controller.estop import latched_message
+
+            print(latched_message(state))
     return 0
 
 
@@ -258,6 +321,51 @@ def _reconcile(arguments: Any) -> int:
         readings=arguments.reading,
     )
     print(f"noted: {arguments.command_id} {arguments.verdict} by {arguments.by}. Next: athanor resume {arguments.dir}")
+    return 0
+
+
+def _stop(arguments: Any) -> int:
+    import getpass
+
+    from controller.estop import stop
+    from controller.rundir import RunDirectory
+
+    outcome = stop(RunDirectory(arguments.dir), by=arguments.by or getpass.getuser(), reason=arguments.reason)
+    if arguments.json:
+        print(json.dumps({**vars(outcome), "complete": outcome.complete}))
+    else:
+        width = max([len("instrument"), *map(len, outcome.acknowledged_ms)])
+        print(f"{'instrument':{width}}  acknowledged")
+        for name, ms in outcome.acknowledged_ms.items():
+            print(f"{name:{width}}  {'NOT ACKNOWLEDGED: go and look' if ms is None else f'{ms:.1f} ms'}")
+        for note in outcome.notes:
+            print(note)
+        if outcome.latched:
+            print(f"latched. Next: make the lab safe, then athanor reset {arguments.dir} --by NAME --reason TEXT")
+    return 0 if outcome.complete else 5
+
+
+def _reset(arguments: Any) -> int:
+    from controller.estop import reset
+    from controller.rundir import RunDirectory
+
+    reset(RunDirectory(arguments.dir), by=arguments.by, reason=arguments.reason)
+    print(f"reset by {arguments.by}. Next: athanor resume {arguments.dir}")
+    return 0
+
+
+def _approve(arguments: Any) -> int:
+    from controller.approval import decide_on, waiting_lines
+    from controller.rundir import RunDirectory
+
+    directory = RunDirectory(arguments.dir)
+    if arguments.experiment is None:
+        print("\n".join(waiting_lines(directory.load()[0])) or "nothing waits for approval")
+        return 0
+    words = decide_on(
+        directory, arguments.experiment, approve=arguments.approve, by=arguments.by, reason=arguments.reason
+    )
+    print(words)
     return 0
 
 

@@ -14,8 +14,12 @@ from controller import events as ev
 from controller.campaign import Campaign
 from controller.gate import judge
 from controller.records import Command, Experiment, InstrumentState, State
+from controller.safety import breaches
 from instruments.messages import command_id
 from models.outcome import evaluate
+
+ASKED_AHEAD = 4
+"""Recipes that may wait for people before nothing more is chosen: the lab goes on, and does not choose blindly."""
 
 
 @dataclass(frozen=True)
@@ -76,13 +80,18 @@ def derive_seed(*parts: object) -> int:
 
 def _decisions(state: State) -> Sequence[ev.AnyDecision]:
     campaign = state.require()
-    for rule in (_returned, _step_ends_now, _experiment_ends, _retire, _order_commands, _order_choice):
+    rules = (_returned, _step_ends_now, _approval_ends, _experiment_ends, _retire, _order_commands, _order_choice)
+    for rule in rules:
         events = rule(state, campaign)
         if events:
             return events
     if state.choosing or _unplanned(state):
         return []
-    return _simulated_step_ends(state, campaign) or _campaign_ends(state, campaign)
+    for rule in (_simulated_step_ends, _simulated_wait_ends, _campaign_ends):
+        events = rule(state, campaign)
+        if events:
+            return events
+    return []
 
 
 def _returned(state: State, campaign: Campaign) -> Sequence[ev.AnyDecision]:
@@ -136,9 +145,29 @@ def _judged(state: State, command: Command) -> ev.StepFinished:
     )
 
 
+def _approval_ends(state: State, campaign: Campaign) -> Sequence[ev.AnyDecision]:
+    """A recipe that nobody has approved in time, where the campaign says that this rejects it."""
+    return [event for event in _expiring(state) if event.at_s <= state.now_s][:1]
+
+
+def _simulated_wait_ends(state: State, campaign: Campaign) -> Sequence[ev.AnyDecision]:
+    """In simulated time nobody waits for people: where nothing runs, it is the earliest deadline at once."""
+    if campaign.lab.clock != "simulated" or any(c.report is None and not c.unknown for c in state.commands.values()):
+        return []
+    return sorted(_expiring(state), key=lambda event: event.at_s)[:1]
+
+
+def _expiring(state: State) -> list[ev.ApprovalExpired]:
+    return [
+        ev.ApprovalExpired(experiment=name, at_s=experiment.approval.deadline_s)
+        for name, experiment in state.active.items()
+        if experiment.waits_for_people and experiment.approval and experiment.approval.deadline_s is not None
+    ]
+
+
 def _experiment_ends(state: State, campaign: Campaign) -> Sequence[ev.AnyDecision]:
     for experiment in state.active.values():
-        end = _end_of(experiment)
+        end = _end_of(experiment) or _unsafe(campaign, experiment)
         if end:
             outcome, reason = end
             values = evaluate(campaign.objectives, campaign.constraints, experiment.candidate, experiment.readings)
@@ -148,6 +177,16 @@ def _experiment_ends(state: State, campaign: Campaign) -> Sequence[ev.AnyDecisio
                     outcome, reason = "failed_measurement", f"{', '.join(missing)} was not measured by any step"
             return [ev.ExperimentFinished(experiment=experiment.id, outcome=outcome, values=values, reason=reason)]  # type: ignore[arg-type]
     return []
+
+
+def _unsafe(campaign: Campaign, experiment: Experiment) -> tuple[str, str] | None:
+    """The envelope once more before a step is ordered, whatever let the recipe pass."""
+    step = experiment.next_step
+    if step is None or experiment.command_id:
+        return None
+    found = breaches(campaign.safety, step)
+    reason = f"not safe, step {experiment.step + 1} not sent: {'; '.join(found)}"
+    return ("failed_measurement", reason) if found else None
 
 
 def _end_of(experiment: Experiment) -> tuple[str, str] | None:
@@ -170,7 +209,7 @@ def _retire(state: State, campaign: Campaign) -> Sequence[ev.AnyDecision]:
 
 def _order_commands(state: State, campaign: Campaign) -> Sequence[ev.AnyDecision]:
     """Give every free instrument the first experiment that needs it, in the order of choice."""
-    if state.stopping or (campaign.lab.clock == "simulated" and _unplanned(state)):
+    if state.stopping or state.latched or (campaign.lab.clock == "simulated" and _unplanned(state)):
         # In simulated time a plan takes no time, so it is waited for: the order of events must not hang on the wall
         # clock.
         return []
@@ -178,7 +217,7 @@ def _order_commands(state: State, campaign: Campaign) -> Sequence[ev.AnyDecision
     taken: set[str] = set()
     for experiment in state.active.values():
         step = experiment.next_step
-        if step is None or experiment.command_id:
+        if step is None or experiment.command_id or experiment.waits_for_people:
             continue
         name = next(
             (
@@ -215,11 +254,13 @@ def _order(state: State, campaign: Campaign, experiment: Experiment, instrument:
 
 
 def _order_choice(state: State, campaign: Campaign) -> Sequence[ev.AnyDecision]:
-    if state.choosing or state.stopping or state.exhausted or _out_of_time(state, campaign):
+    ending = state.stopping or state.latched or state.exhausted or state.capped or _out_of_time(state, campaign)
+    if state.choosing or ending:
         return []
     left = campaign.budget.experiments - len(state.experiments)
-    waiting = sum(experiment.waiting_to_start for experiment in state.active.values())
-    if left <= 0 or waiting >= campaign.lab.queue or not state.instruments:
+    asked = sum(experiment.waits_for_people for experiment in state.active.values())
+    waiting = sum(experiment.waiting_to_start for experiment in state.active.values()) - asked
+    if left <= 0 or waiting >= campaign.lab.queue or asked >= ASKED_AHEAD or not state.instruments:
         return []
     number = state.decisions + 1
     return [
@@ -238,12 +279,14 @@ def _out_of_time(state: State, campaign: Campaign) -> bool:
 
 
 def _campaign_ends(state: State, campaign: Campaign) -> Sequence[ev.AnyDecision]:
-    if state.active or state.stopping:
+    if state.active or state.stopping or state.latched:
         return []
     if len(state.experiments) >= campaign.budget.experiments:
         reason = f"{len(state.experiments)} experiments done"
     elif state.exhausted:
         reason = "every candidate of the space has been tried"
+    elif state.capped:
+        reason = state.capped
     elif _out_of_time(state, campaign):
         reason = f"{campaign.budget.hours:g} hours of lab time used"
     else:

@@ -34,6 +34,9 @@ REMEMBERED = 10_000
 REPEAT_S = 5.0
 
 OnEvent = Callable[[str, str, str], None]
+StopTable = dict[str, float | None]
+"""Instrument -> milliseconds from the request to the host's word that its driver was told; None: not acknowledged."""
+OnStop = Callable[[str, str, StopTable | None], None]
 
 
 class Dispatcher:
@@ -51,6 +54,8 @@ class Dispatcher:
         on_event: called with (kind, instrument or ``""``, detail). Kinds: ``connected``, ``lost``, ``restarted``,
             ``unexpected`` (report for an unknown command, kept), ``garbage``, ``refused`` (a door that stayed shut),
             ``fenced`` (a controller with a higher epoch has the lab), ``stopped``, ``reset``, ``error``.
+        on_stop: called with (by, reason, None) as soon as an emergency stop has been sent, and again with the table of
+            who has acknowledged it. The caller makes it durable.
     """
 
     def __init__(
@@ -65,12 +70,13 @@ class Dispatcher:
         loss_timeout_s: float = 120.0,
         resend_s: float = 1.0,
         on_event: OnEvent | None = None,
+        on_stop: OnStop | None = None,
     ):
         self.instruments: dict[str, InstrumentInfo] = {}
         self.epoch, self._endpoint_file = epoch, endpoint_file
         self._heartbeat_s, self._lease_s = heartbeat_s, lease_s
         self._loss_timeout_s, self._resend_s = loss_timeout_s, resend_s
-        self._on_event = on_event
+        self._on_event, self._on_stop = on_event, on_stop
         self._keys, self._address = keys, address
         self._server: Server | None = None
         session = uuid.uuid4().hex
@@ -80,6 +86,8 @@ class Dispatcher:
         self._reports: dict[str, Report] = {}  # received, not acknowledged
         self._acknowledged: dict[str, None] = {}  # remembered in order, to answer late repetitions
         self._stops: dict[str, dict[str, float]] = {}
+        self._stop: messages.Stop | None = None  # holds until a reset: nothing leaves, whoever connects is stopped
+        self._operator_stops: dict[str, asyncio.Task[None]] = {}
         self._last_said: tuple[tuple[str, ...], float] = ((), 0.0)
         self._changed = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -97,6 +105,7 @@ class Dispatcher:
 
     async def close(self, *, release: bool) -> None:
         """End. With ``release`` the hosts are told to finish what they run and exit; otherwise they wait for us."""
+        await asyncio.gather(*self._operator_stops.values(), return_exceptions=True)
         if release and self._server is not None:
             deadline = time.monotonic() + 2.0
             while time.monotonic() < deadline:
@@ -160,7 +169,7 @@ class Dispatcher:
                 return kept
             info = self.instruments.get(instrument)
             if info is not None and info.connected:
-                if flight.accepted:
+                if flight.accepted or self._stop is not None:
                     await self._send(instrument, messages.Query(command_id=command_id))
                 else:
                     await self._send(instrument, flight.command)
@@ -185,19 +194,33 @@ class Dispatcher:
             del self._acknowledged[next(iter(self._acknowledged))]
         await self._send(instrument, messages.Acknowledge(command_id=command_id))
 
-    async def stop_all(self, reason: str = "emergency stop", timeout_s: float = 5.0) -> dict[str, float]:
+    @property
+    def stopping(self) -> bool:
+        """True from an emergency stop until a reset."""
+        return self._stop is not None
+
+    async def stop_all(
+        self, reason: str = "emergency stop", timeout_s: float = 5.0, *, by: str = "controller"
+    ) -> dict[str, float]:
         """Stop every instrument now, ahead of all queues; each stays stopped until ``reset``.
+
+        No command leaves from here on: what was not known to have arrived is refused. A host that connects later is
+        stopped too.
 
         Returns:
             instrument -> milliseconds from this call to the host's word that its driver has been told. An instrument
             of ``instruments`` that is missing here has NOT acknowledged. This never replaces a hardware stop.
         """
-        stop = messages.Stop(stop_id=uuid.uuid4().hex, reason=reason)
+        stop = self._stop = messages.Stop(stop_id=uuid.uuid4().hex, reason=reason[:10_000])
         begun, answered = time.monotonic(), self._stops.setdefault(stop.stop_id, {})
+        told = False
         while True:
             for name, line in list(self._lines.items()):
                 if name not in answered and line.stop_route:
                     await self._send(name, stop, "stop")
+            if not told:
+                told = True
+                self._tell_stop(by, reason, None)
             until = min(time.monotonic() + 0.2, begun + timeout_s)
             while set(self.instruments) - set(answered) and (left := until - time.monotonic()) > 0:
                 self._changed.clear()
@@ -205,12 +228,16 @@ class Dispatcher:
                     await asyncio.wait_for(self._changed.wait(), left)
             if not set(self.instruments) - set(answered) or time.monotonic() >= begun + timeout_s:
                 del self._stops[stop.stop_id]
-                return {name: (at - begun) * 1_000 for name, at in answered.items()}
+                found = {name: (at - begun) * 1_000 for name, at in answered.items()}
+                table: StopTable = {name: found.get(name) for name in sorted({*self.instruments, *found})}
+                self._tell_stop(by, reason, table)
+                return found
 
     async def reset(self, instrument: str, *, who: str, reason: str, timeout_s: float = 5.0) -> None:
         """Let a stopped instrument work again, in the name of a person. Raises LabError where it does not answer."""
         deadline = time.monotonic() + timeout_s
         body = messages.Reset(who=who, reason=reason)
+        self._stop = None
         if instrument in self.instruments:
             self.instruments[instrument].stopped = True  # until its host says otherwise
         while instrument not in self.instruments or self.instruments[instrument].stopped:
@@ -255,7 +282,7 @@ class Dispatcher:
                 if channel == "work":
                     await self._work_message(peer, message)
                 else:
-                    self._stop_message(peer, message)
+                    await self._stop_message(peer, message)
             except ProtocolError as error:
                 self._garbage(peer.name, str(error))
             except Exception as error:  # one odd message must not silence the lab
@@ -377,6 +404,10 @@ class Dispatcher:
             flight.accepted = known.state != "absent"
         elif known.state == "started":
             self._unknown(known.command_id, known.evidence)
+        elif self._stop is not None:
+            reason = f"{info.name} has not begun {known.command_id}: an emergency stop is latched; reset it first"
+            if not flight.future.done():
+                flight.future.set_exception(Refused(reason))
         else:  # absent or received, and nobody works on it: it was never started
             flight.accepted = False
             await self._send(info.name, flight.command)
@@ -401,8 +432,11 @@ class Dispatcher:
         if not flight.future.done():
             flight.future.set_exception(OutcomeUnknown(command_id, f"{evidence}{flight.progress}"))
 
-    def _stop_message(self, peer: Peer, message: Message) -> None:
+    async def _stop_message(self, peer: Peer, message: Message) -> None:
         body = message.body
+        if peer.role == "operator" and isinstance(body, messages.Stop):
+            self._operator_stop(peer, body)
+            return
         if peer.role != "host":
             self._tell("refused", peer.name, f"a stop message {body.verb!r} from {peer.role} {peer.name}")
             return
@@ -416,6 +450,31 @@ class Dispatcher:
                 self._changed.set()
             if peer.name in self.instruments:
                 self.instruments[peer.name].stopped = True
+        elif self._stop is not None and not (peer.name in self.instruments and self.instruments[peer.name].stopped):
+            await self._send(peer.name, self._stop, "stop")  # it came after the stop, or has lost it
+
+    def _operator_stop(self, peer: Peer, stop: messages.Stop) -> None:
+        """Stop, and answer with the table. The same id, sent again, is the same stop."""
+        if stop.stop_id not in self._operator_stops:
+            self._tell("stop", "", f"asked for by {peer.name}: {stop.reason}")
+            self._operator_stops[stop.stop_id] = asyncio.create_task(self._stop_for(peer, stop))
+
+    async def _stop_for(self, peer: Peer, stop: messages.Stop) -> None:
+        answered = await self.stop_all(stop.reason, by=peer.name)
+        table: dict[str, Any] = {name: answered.get(name) for name in sorted({*self.instruments, *answered})}
+        facts = {"stop_id": stop.stop_id, "acknowledged_ms": table}
+        body = messages.Health(stopped=True, facts=facts)
+        for _ in range(3):  # it may be lost; whoever asked takes the first
+            if self._server is not None:
+                await self._server.send("stop", peer.route, self._outboxes["stop"].wrap(body))
+            await asyncio.sleep(0.05)
+
+    def _tell_stop(self, by: str, reason: str, table: StopTable | None) -> None:
+        if self._on_stop is not None:
+            try:
+                self._on_stop(by, reason, table)
+            except Exception:  # the instruments come first
+                log.exception("the emergency stop was not written down")
 
     def _tell(self, kind: str, instrument: str, detail: str) -> None:
         if kind in ("refused", "garbage"):  # a stranger who keeps knocking must not fill the log

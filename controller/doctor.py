@@ -164,6 +164,7 @@ def _physics() -> Finding:
 
     begin = time.perf_counter()
     fcc = {"lattice_A": [[0, 2.93, 2.93], [2.93, 0, 2.93], [2.93, 2.93, 0]], "species": ["Mn", "Co", "Si", "Co"]}
+    fcc["formula"] = "Co2MnSi"
     fcc["frac_coords"] = [[0.0] * 3, [0.25] * 3, [0.5] * 3, [0.75] * 3]
     with tempfile.TemporaryDirectory() as folder:
         material = Oracle(Path(folder)).material(fcc)

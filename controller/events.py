@@ -108,7 +108,10 @@ class CommandOrdered(Decision):
 
 
 class CommandReported(Fact):
-    """What an instrument reported; ``arrays`` maps names to digests in the journal's blob table."""
+    """What an instrument reported; ``arrays`` maps names to digests in the journal's blob table.
+
+    ``stopped``: the driver was told to stop amid the act, so the report says nothing about the chemistry.
+    """
 
     kind: Literal["command_reported"] = "command_reported"
     command_id: str
@@ -117,6 +120,7 @@ class CommandReported(Fact):
     arrays: dict[str, str] = Field(default_factory=dict)
     duration_s: float = 0.0
     message: str = ""
+    stopped: bool = False
 
 
 class OutcomeUnknown(Fact):
@@ -136,6 +140,32 @@ class Reconciled(Fact):
     by: str
     reason: str = ""
     readings: dict[str, float] = Field(default_factory=dict)
+
+
+class Approved(Fact):
+    """A person approves a recipe that waits for people."""
+
+    kind: Literal["approved"] = "approved"
+    experiment: str
+    by: str
+    reason: str = ""
+
+
+class Rejected(Fact):
+    """A person rejects a recipe that waits for people: it never reaches the lab."""
+
+    kind: Literal["rejected"] = "rejected"
+    experiment: str
+    by: str
+    reason: str = ""
+
+
+class ApprovalExpired(Decision):
+    """Nobody has approved a recipe in time."""
+
+    kind: Literal["approval_expired"] = "approval_expired"
+    experiment: str
+    at_s: float
 
 
 class StepFinished(Decision):
@@ -173,6 +203,36 @@ class StopRequested(Fact):
     by: str
 
 
+class StopLatched(Fact):
+    """An emergency stop: nothing is commanded until ``StopReset``. ``by`` is the key or the signal that it came by."""
+
+    kind: Literal["stop_latched"] = "stop_latched"
+    by: str
+    reason: str = ""
+
+
+class StopAcknowledged(Fact):
+    """Who has confirmed the emergency stop: milliseconds from the request; ``None`` did not confirm it in time."""
+
+    kind: Literal["stop_acknowledged"] = "stop_acknowledged"
+    acknowledged_ms: dict[str, float | None]
+
+
+class StopReset(Fact):
+    """A person ends the emergency stop. The instruments are told when the next controller has the lab."""
+
+    kind: Literal["stop_reset"] = "stop_reset"
+    by: str
+    reason: str
+
+
+class InstrumentsReset(Fact):
+    """The instruments that were still latched have confirmed that they work again."""
+
+    kind: Literal["instruments_reset"] = "instruments_reset"
+    instruments: tuple[str, ...]
+
+
 class ComputeRestarted(Fact):
     """The actors were lost and started again; no experiment is lost with them."""
 
@@ -203,7 +263,15 @@ class CampaignFinished(Decision):
     finish_s: float
 
 
-AnyDecision = ChoiceOrdered | CommandOrdered | StepFinished | ExperimentFinished | InstrumentRetired | CampaignFinished
+AnyDecision = (
+    ChoiceOrdered
+    | CommandOrdered
+    | ApprovalExpired
+    | StepFinished
+    | ExperimentFinished
+    | InstrumentRetired
+    | CampaignFinished
+)
 
 Event = Annotated[
     CampaignStarted
@@ -216,10 +284,17 @@ Event = Annotated[
     | CommandReported
     | OutcomeUnknown
     | Reconciled
+    | Approved
+    | Rejected
+    | ApprovalExpired
     | StepFinished
     | ExperimentFinished
     | InstrumentRetired
     | StopRequested
+    | StopLatched
+    | StopAcknowledged
+    | StopReset
+    | InstrumentsReset
     | ComputeRestarted
     | ClockRead
     | DoorRefused

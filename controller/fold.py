@@ -6,7 +6,8 @@ from pathlib import Path
 
 from controller import events as ev
 from controller.campaign import parse_campaign
-from controller.records import Command, Experiment, InstrumentState, State, StepRecord
+from controller.records import Approval, Command, Experiment, InstrumentState, State, StepRecord
+from controller.safety import Amounts, amounts, breaches, forbidden_use, needs_approval, over_the_cap, person, unpriced
 from models.observation import Observation
 
 
@@ -51,27 +52,79 @@ def _choice_made(state: State, event: ev.ChoiceMade) -> None:
 
 
 def _recipe_planned(state: State, event: ev.RecipePlanned) -> None:
-    state.experiments[event.experiment].recipe = event.recipe
+    experiment, safety = state.experiments[event.experiment], state.require().safety
+    recipe = experiment.recipe = event.recipe
+    if not recipe.steps:
+        return
+    wanted = amounts(safety, recipe)
+    used_hours = sum(instrument.busy_s for instrument in state.instruments.values()) / 3600
+    wrong = [sentence for step in recipe.steps for sentence in breaches(safety, step)]
+    wrong += forbidden_use(safety, experiment.candidate.composition, recipe) + unpriced(safety, recipe)
+    capped = over_the_cap(safety, state.planned, used_hours, wanted)
+    if wrong or capped:
+        experiment.ended = ("failed_measurement", f"not safe, never sent to the lab: {'; '.join([*wrong, *capped])}")
+        state.capped = state.capped or "; ".join(capped if not wrong else [])
+        return
+    experiment.amounts, state.planned = wanted, state.planned.plus(wanted)
+    rule, why = safety.approval, needs_approval(safety, recipe)
+    if rule is not None and why:
+        rejects = rule.on_timeout == "reject" and rule.timeout_h is not None
+        deadline_s = state.now_s + 3600 * (rule.timeout_h or 0.0) if rejects else None
+        experiment.approval = Approval("; ".join(why), rule.people, state.now_s, deadline_s)
+
+
+def _approved(state: State, event: ev.Approved) -> None:
+    experiment = state.experiments.get(event.experiment)
+    if experiment is not None and experiment.approval is not None and experiment.waits_for_people:
+        given = experiment.approval.given
+        if person(event.by) not in map(person, given):
+            given.append(event.by)
+
+
+def _rejected(state: State, event: ev.Rejected) -> None:
+    experiment = state.experiments.get(event.experiment)
+    if experiment is not None and experiment.waits_for_people:
+        why = f": {event.reason}" if event.reason else ""
+        experiment.ended = ("failed_measurement", f"rejected by {event.by}{why}")
+
+
+def _approval_expired(state: State, event: ev.ApprovalExpired) -> None:
+    state.now_s = max(state.now_s, event.at_s)
+    state.experiments[event.experiment].ended = ("failed_measurement", "nobody approved it in time")
 
 
 def _command_ordered(state: State, event: ev.CommandOrdered) -> None:
     state.commands[event.command_id] = Command(event)
-    state.experiments[event.experiment].command_id = event.command_id
+    experiment = state.experiments[event.experiment]
+    experiment.command_id, experiment.ordered = event.command_id, True
     state.instruments[event.instrument].busy = event.command_id
 
 
 def _command_reported(state: State, event: ev.CommandReported) -> None:
     command = state.commands.get(event.command_id)
-    if command is not None and command.report is None:
+    if command is None or command.report is not None:
+        return
+    if event.stopped and event.status != "untouched":
+        # Neither a result nor a failure of the chemistry: a person must look at the sample.
+        read = "".join(f", {name} = {value:g}" for name, value in event.readings.items())
+        said = f": {event.message}" if event.message else ""
+        _quarantine(state, command, f"stopped amid the act; the driver reported {event.status}{read}{said}")
+    elif event.status == "refused" and state.latched:
+        command.report = event.model_copy(update={"status": "untouched"})  # only the moment was wrong
+    else:
         command.report = event
 
 
 def _outcome_unknown(state: State, event: ev.OutcomeUnknown) -> None:
     command = state.commands.get(event.command_id)
     if command is not None:
-        command.unknown = event.evidence
-        # The sample waits for a verdict; the instrument answers again, so others may use it.
-        state.instruments[command.order.instrument].busy = ""
+        _quarantine(state, command, event.evidence)
+
+
+def _quarantine(state: State, command: Command, evidence: str) -> None:
+    command.unknown = evidence
+    # The sample waits for a verdict; the instrument answers again, so others may use it.
+    state.instruments[command.order.instrument].busy = ""
 
 
 def _reconciled(state: State, event: ev.Reconciled) -> None:
@@ -160,6 +213,8 @@ def _violated(state: State, experiment: Experiment) -> tuple[str, str] | None:
 def _experiment_finished(state: State, event: ev.ExperimentFinished) -> None:
     experiment = state.active.pop(event.experiment)
     experiment.outcome, experiment.reason, experiment.values = event.outcome, event.reason, event.values
+    if not experiment.ordered:  # nothing was used
+        state.planned, experiment.amounts = state.planned.plus(experiment.amounts, -1), Amounts()
     state.observations.append(
         Observation(
             experiment=experiment.id, candidate=experiment.candidate, values=event.values, outcome=event.outcome
@@ -173,6 +228,22 @@ def _instrument_retired(state: State, event: ev.InstrumentRetired) -> None:
 
 def _stop_requested(state: State, event: ev.StopRequested) -> None:
     state.stopping = event.by
+
+
+def _stop_latched(state: State, event: ev.StopLatched) -> None:
+    state.latched, state.stop_answers, state.resetting = event, None, None
+
+
+def _stop_acknowledged(state: State, event: ev.StopAcknowledged) -> None:
+    state.stop_answers = event.acknowledged_ms
+
+
+def _stop_reset(state: State, event: ev.StopReset) -> None:
+    state.latched, state.resetting = None, event
+
+
+def _instruments_reset(state: State, event: ev.InstrumentsReset) -> None:
+    state.resetting = None
 
 
 def _compute_restarted(state: State, event: ev.ComputeRestarted) -> None:
@@ -202,10 +273,17 @@ _HANDLERS = {
     ev.CommandReported: _command_reported,
     ev.OutcomeUnknown: _outcome_unknown,
     ev.Reconciled: _reconciled,
+    ev.Approved: _approved,
+    ev.Rejected: _rejected,
+    ev.ApprovalExpired: _approval_expired,
     ev.StepFinished: _step_finished,
     ev.ExperimentFinished: _experiment_finished,
     ev.InstrumentRetired: _instrument_retired,
     ev.StopRequested: _stop_requested,
+    ev.StopLatched: _stop_latched,
+    ev.StopAcknowledged: _stop_acknowledged,
+    ev.StopReset: _stop_reset,
+    ev.InstrumentsReset: _instruments_reset,
     ev.ComputeRestarted: _compute_restarted,
     ev.ClockRead: _clock_read,
     ev.DoorRefused: _door_refused,

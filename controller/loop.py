@@ -14,14 +14,21 @@ from typing import Protocol
 
 from actors.orders import Science
 from controller import events as ev
+from controller.approval import waiting_lines
 from controller.errors import Interrupted, LabNeedsPerson
+from controller.estop import latched_message
 from controller.journal import Journal
+from controller.safety import narrowed
 from controller.state import ChooseTask, CommandTask, PlanTask, State, Task, choice_order, decide, evolve
 from instruments.errors import OutcomeUnknown, Refused
 from instruments.messages import Command, Report
 
 QUIET_S = 0.02
 """How long something staged may wait for company before it is committed; commands never wait."""
+
+
+STOP_ANSWERS_S = 8.0
+"""How long after an emergency stop the loop waits for the table of who has confirmed it."""
 
 
 class Hands(Protocol):
@@ -56,6 +63,7 @@ class Loop:
         science: chooses and plans.
         hands: carries commands out.
         watch: called with the state after every turn (display); must be quick and must not change it.
+        patient: wait for people's approvals, which somebody will ``post``; otherwise they are a reason to end.
     """
 
     def __init__(
@@ -66,13 +74,15 @@ class Loop:
         hands: Hands,
         *,
         watch: Callable[[State], None] = lambda state: None,
+        patient: bool = False,
     ) -> None:
         self.state, self.journal, self.science, self.hands, self.watch = state, journal, science, hands, watch
-        self.overhead = Overhead()
+        self.patient, self.overhead = patient, Overhead()
         self._outcomes: asyncio.Queue[list[ev.Event] | BaseException] = asyncio.Queue()
         self._running: dict[Task, asyncio.Task[None]] = {}
         self._unacknowledged: list[tuple[str, str]] = []
         self._clock0 = time.monotonic() - state.now_s
+        self._stop_deadline = 0.0
 
     def post(self, *events: ev.Event) -> None:
         """Tell the loop what happened outside; for callbacks on the loop's own thread."""
@@ -101,7 +111,7 @@ class Loop:
                 self.watch(self.state)
                 if self.state.finished:
                     return
-                if not wanted:
+                if not wanted and not self._stop_is_being_answered() and not self._waits_for_people():
                     self._nothing_to_do()
                 await self._take_outcomes()
         finally:
@@ -132,12 +142,34 @@ class Loop:
 
     def _wanted(self) -> list[Task]:
         tasks = decide(self.state).tasks
+        if self.state.latched:
+            # What was sent before the stop is waited for; nothing is sent after it.
+            return [task for task in tasks if isinstance(task, CommandTask) and task in self._running]
         if self.state.stopping:
             # What the hands have begun is seen through; thinking can be done again.
             return [task for task in tasks if isinstance(task, CommandTask)]
         return list(tasks)
 
+    def _stop_is_being_answered(self) -> bool:
+        if self.state.latched is None or self.state.stop_answers is not None:
+            return False
+        self._stop_deadline = self._stop_deadline or time.monotonic() + STOP_ANSWERS_S
+        left = self._stop_deadline - time.monotonic()
+        if left > 0:
+            asyncio.get_running_loop().call_later(left, self.post)
+        return left > 0
+
+    def _waits_for_people(self) -> bool:
+        waiting = any(experiment.waits_for_people for experiment in self.state.active.values())
+        return self.patient and waiting and not self.state.stopping and self.state.latched is None
+
+    def now_s(self) -> float:
+        """Seconds of running time since the campaign began, on the wall clock."""
+        return time.monotonic() - self._clock0
+
     def _nothing_to_do(self) -> None:
+        if self.state.latched is not None:
+            raise LabNeedsPerson(latched_message(self.state))
         if self.state.stopping:
             raise Interrupted(f"stopped on request ({self.state.stopping}); everything is safe")
         unknown = self.state.unknown()
@@ -145,6 +177,11 @@ class Loop:
             ids = ", ".join(f"{c.order.experiment} on {c.order.instrument} ({c.unknown})" for c in unknown)
             raise LabNeedsPerson(
                 f"outcome unknown: {ids}. Look at the sample, then `athanor reconcile` with what you saw, "
+                "then `athanor resume`."
+            )
+        if waiting := waiting_lines(self.state):
+            raise LabNeedsPerson(
+                f"{'; '.join(waiting)}. `athanor approve RUN EXPERIMENT --by NAME` or `athanor reject ...`, "
                 "then `athanor resume`."
             )
         retired = [f"{i.name}: {i.retired}" for i in self.state.instruments.values() if i.retired]
@@ -178,11 +215,13 @@ class Loop:
                 self.journal.commit()
                 raise outcome
         if self.state.require().lab.clock == "wall":
-            self.append([ev.ClockRead(now_s=round(time.monotonic() - self._clock0, 3))])
+            self.append([ev.ClockRead(now_s=round(self.now_s(), 3))])
         for outcome in batch:
             if not isinstance(outcome, BaseException):
                 self._note_reports(outcome)
                 self.append(outcome)
+                if any(isinstance(event, ev.StopLatched) for event in outcome):
+                    self.journal.commit()
 
     def _note_reports(self, outcome: list[ev.Event]) -> None:
         """Remember to acknowledge reports, which may be done only once they are committed."""
@@ -220,7 +259,8 @@ class Loop:
 
     async def _plan(self, task: PlanTask) -> ev.Event:
         experiment = self.state.experiments[task.experiment]
-        recipe = await self.science.plan(experiment.candidate, self.state.offers())
+        offers = narrowed(self.state.require().safety, self.state.offers())
+        recipe = await self.science.plan(experiment.candidate, offers)
         return ev.RecipePlanned(experiment=experiment.id, recipe=recipe)
 
     async def _command(self, task: CommandTask) -> ev.Event:
@@ -256,4 +296,5 @@ class Loop:
             arrays=arrays,
             duration_s=report.duration_s,
             message=report.message,
+            stopped=report.stopped,
         )

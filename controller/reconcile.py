@@ -52,12 +52,21 @@ def reconcile(
         if command_id not in unknown:
             known = ", ".join(sorted(unknown)) or "none"
             raise RunStateError(f"{command_id}: its outcome is not unknown. Unknown in this run: {known}.")
+        read = dict(_reading(text) for text in readings)
+        order = state.commands[command_id].order
+        step = state.experiments[order.experiment].next_step
+        missing = [name for name in (step.quantities if step else ()) if name not in read]
+        if verdict == "done" and missing:
+            raise CampaignError(
+                f"`done` needs what was read: give --reading {missing[0]}=NUMBER (wanted: {', '.join(missing)}). "
+                "Without a reading, say failed, discard or repeat."
+            )
         event = ev.Reconciled(
             command_id=command_id,
             verdict=verdict,  # type: ignore[arg-type]
             by=by,
             reason=reason,
-            readings=dict(_reading(text) for text in readings),
+            readings=read,
         )
         journal = Journal(directory.journal)
         try:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from actors.orders import Offer, Recipe, StageReport, Step
 from controller import events as ev
 from controller.campaign import Campaign
+from controller.safety import Amounts
 from models.candidate import Candidate
 from models.observation import Choice, Observation
 
@@ -36,6 +37,17 @@ class StepRecord:
 
 
 @dataclass
+class Approval:
+    """What people are asked: why, how many of them, since when (lab seconds), until when, and who has said yes."""
+
+    why: str
+    people: int
+    asked_s: float
+    deadline_s: float | None = None
+    given: list[str] = field(default_factory=list)
+
+
+@dataclass
 class Experiment:
     """One chosen candidate on its way through the lab."""
 
@@ -43,6 +55,9 @@ class Experiment:
     choice: Choice
     decision: int
     recipe: Recipe | None = None
+    amounts: Amounts = field(default_factory=Amounts)
+    approval: Approval | None = None
+    ordered: bool = False
     step: int = 0
     round: int = 1
     attempt: int = 0
@@ -63,6 +78,12 @@ class Experiment:
     def waiting_to_start(self) -> bool:
         """Chosen, and no instrument has been told anything yet."""
         return not self.command_id and not self.records and not self.outcome
+
+    @property
+    def waits_for_people(self) -> bool:
+        """Planned, and may not begin before people have approved."""
+        asked = self.approval
+        return asked is not None and not self.ended and not self.outcome and len(asked.given) < asked.people
 
     @property
     def next_step(self) -> Step | None:
@@ -87,7 +108,11 @@ class InstrumentState:
 
 @dataclass
 class State:
-    """Everything that is known about a campaign. ``evolve`` alone changes it."""
+    """Everything that is known about a campaign. ``evolve`` alone changes it.
+
+    While ``latched``, an emergency stop holds: nothing is commanded. ``resetting`` is a reset that a person has given
+    and that the instruments have not all confirmed.
+    """
 
     campaign: Campaign | None = None
     started: ev.CampaignStarted | None = None
@@ -103,7 +128,12 @@ class State:
     stages: tuple[StageReport, ...] = ()
     choose_seconds: list[float] = field(default_factory=list)
     exhausted: bool = False
+    planned: Amounts = field(default_factory=Amounts)
+    capped: str = ""
     stopping: str = ""
+    latched: ev.StopLatched | None = None
+    stop_answers: dict[str, float | None] | None = None
+    resetting: ev.StopReset | None = None
     finished: str = ""
     compute_restarts: int = 0
 

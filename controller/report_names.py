@@ -20,6 +20,8 @@ _SPELT = {"hhi": "supply risk (HHI)", "rwp": "Rwp"}
 
 def words_and_unit(name: str) -> tuple[str, str]:
     """``saturation_magnetization_T`` -> ``("saturation magnetization", "T")``; an unknown unit is ``""``."""
+    if name.endswith("current_A"):  # amperes; every other _A is a length in angstrom
+        return name[:-2].replace("_", " "), "A"
     for suffix in sorted(UNITS, key=len, reverse=True):
         if name.endswith(f"_{suffix}") and len(name) > len(suffix) + 1:
             stem = name[: -len(suffix) - 1]

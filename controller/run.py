@@ -20,13 +20,16 @@ from actors.orders import Offer
 from actors.pipeline import Pipeline
 from actors.spec import Component, ScienceSpec, StageSpec
 from controller import events as ev
+from controller.approval import Mailbox
 from controller.campaign import Campaign, expand_path, load_campaign
-from controller.dispatcher import Dispatcher, InstrumentInfo
-from controller.errors import AthanorError, CampaignError, LabNeedsPerson
+from controller.dispatcher import Dispatcher, InstrumentInfo, OnStop, StopTable
+from controller.errors import AthanorError, CampaignError, LabNeedsPerson, StorageError
+from controller.estop import OPERATOR, latched_message
 from controller.hosts import HostSpec, LocalHosts
 from controller.journal import Journal
 from controller.loop import Loop, Overhead
 from controller.rundir import RunDirectory, RunLock
+from controller.safety import unknown_names
 from controller.state import State, evolve
 from instruments.errors import InstrumentError
 from instruments.keys import create_lab_keys
@@ -71,6 +74,7 @@ def begin(
     directory.create()
     with RunLock(directory):
         (directory.path / "campaign.yaml").write_text(text, encoding="utf-8")
+        _make_keys(directory, campaign)
         journal = Journal(directory.journal, create=True)
         try:
             journal.stage(
@@ -118,6 +122,8 @@ def go_on(
                 return state, Overhead()
             if state.started is None:
                 raise CampaignError(f"{directory.path}: the journal is empty; begin again in another directory.")
+            if state.latched is not None:
+                raise LabNeedsPerson(latched_message(state))
             _check_data(state)
             return asyncio.run(_drive(directory, journal, state, watch, science))
         except (ModelError, ActorError) as error:
@@ -209,6 +215,7 @@ async def _drive(
 
     early: list[ev.Event] = []
     loop: Loop | None = None
+    loop_over = False
 
     def post(event: ev.Event) -> None:
         """Events may come before the loop is there: hosts connect while the science starts."""
@@ -222,19 +229,36 @@ async def _drive(
         if kind in ("refused", "garbage", "door", "orphan"):
             post(ev.DoorRefused(instrument=instrument, reason=f"{kind}: {detail}"[:500]))
 
+    def on_stop(by: str, reason: str, table: StopTable | None) -> None:
+        """The instruments have been told already; now the journal."""
+        nonlocal state
+        event: ev.Event = ev.StopLatched(by=by, reason=reason)
+        if table is not None:
+            event = ev.StopAcknowledged(acknowledged_ms={**dict.fromkeys(campaign.lab.instruments), **table})
+        if loop is not None and not loop_over:
+            loop.post(event)
+            return
+        try:
+            journal.stage([event])
+            journal.commit()
+        except StorageError as error:
+            log.error("the emergency stop is not in the journal: %s", error)
+        state = evolve(loop.state if loop is not None else state, event)
+
     own_science = science is None
     if science is None:
         crew = make_crew(campaign)
         science = Pipeline(
             science_spec(campaign, base_dir), crew, on_restart=lambda why: post(ev.ComputeRestarted(reason=why))
         )
-    lab = _make_lab(directory, campaign, base_dir, epoch, on_lab_event)
+    lab = _make_lab(directory, campaign, base_dir, epoch, on_lab_event, on_stop)
     supervisor: asyncio.Task[None] | None = None
+    people: asyncio.Task[None] | None = None
     finished = False
     try:
         await lab.dispatcher.start()
         lab.hosts.start()
-        supervisor = asyncio.create_task(_supervise(lab.hosts))
+        supervisor = asyncio.create_task(_supervise(lab, lambda: loop is not None))
         if own_science:
             # The lab and the science take their time to start; let them do it side by side.
             await asyncio.gather(
@@ -242,15 +266,23 @@ async def _drive(
             )
         else:
             await lab.dispatcher.wait_for(list(campaign.lab.instruments), campaign.lab.timeout_s)
-        loop = Loop(state, journal, science, lab.dispatcher, watch=lambda s: watch(s, lab))
+        if state.resetting is not None and state.latched is None:
+            early.append(await _reset_instruments(lab, state.resetting))
+        await _stop_if_latched(lab)
+        patient = campaign.lab.clock == "wall"
+        loop = Loop(state, journal, science, lab.dispatcher, watch=lambda s: watch(s, lab), patient=patient)
         loop.append([*early, *_announcements(state, lab)])
+        if unknown := unknown_names(campaign.safety, loop.state.offers()):
+            raise CampaignError(f"safety: no instrument offers what {', '.join(unknown)} names; correct the name.")
+        people = asyncio.create_task(_hear_people(loop, Mailbox(directory)))
         _listen_for_signals(loop, lab)
         await loop.run()
         finished = True
         return loop.state, loop.overhead
     finally:
-        if supervisor is not None:
-            supervisor.cancel()
+        loop_over = True
+        for task in filter(None, (supervisor, people)):
+            task.cancel()
         await lab.dispatcher.close(release=True)
         await asyncio.to_thread(lab.hosts.terminate, grace_s=0.0 if finished else 10.0)
         if own_science:
@@ -264,9 +296,9 @@ def _make_lab(
     base_dir: Path,
     epoch: int,
     on_event: Callable[[str, str, str], None],
+    on_stop: OnStop,
 ) -> Lab:
-    keys = directory.lab / "keys"
-    create_lab_keys(keys, list(campaign.lab.instruments))
+    keys = _make_keys(directory, campaign)
     endpoint_file = directory.lab / "endpoint.json"
     specs = [
         HostSpec(name, instrument.driver, host_settings(campaign, name, base_dir, directory))
@@ -279,8 +311,16 @@ def _make_lab(
         endpoint_file=endpoint_file,
         loss_timeout_s=campaign.lab.timeout_s,
         on_event=on_event,
+        on_stop=on_stop,
     )
     return Lab(hosts, dispatcher)
+
+
+def _make_keys(directory: RunDirectory, campaign: Campaign) -> Path:
+    """The run's keys, made where they are missing: the controller's, the hosts', and the operator's for a stop."""
+    keys = directory.lab / "keys"
+    create_lab_keys(keys, list(campaign.lab.instruments), operators=[OPERATOR])
+    return keys
 
 
 def host_settings(campaign: Campaign, name: str, base_dir: Path, directory: RunDirectory) -> dict[str, Any]:
@@ -330,14 +370,43 @@ def _bounds(limit: Any) -> tuple[float | None, float | None]:
     return low, (limit.high if limit.high < float("inf") else None)
 
 
-async def _supervise(hosts: LocalHosts) -> None:
+async def _reset_instruments(lab: Lab, reset: ev.StopReset) -> ev.InstrumentsReset:
+    """Tell the instruments that are still latched what a person has said."""
+    latched = sorted(name for name, info in lab.instruments.items() if info.stopped)
+    for name in latched:
+        await lab.dispatcher.reset(name, who=reset.by[:200], reason=reset.reason, timeout_s=30.0)
+    return ev.InstrumentsReset(instruments=tuple(latched))
+
+
+async def _supervise(lab: Lab, ready: Callable[[], bool]) -> None:
+    """Keep the hosts alive, and notice a stop that is not our doing."""
     while True:
         await asyncio.sleep(0.25)
-        hosts.supervise()
+        lab.hosts.supervise()
+        if ready():
+            await _stop_if_latched(lab)
+
+
+async def _hear_people(loop: Loop, mailbox: Mailbox) -> None:
+    """Hand approvals to the loop, and wake it when one is overdue."""
+    while True:
+        if events := mailbox.read(loop.state, log.warning):
+            loop.post(*events)
+        asked = [e.approval for e in loop.state.active.values() if e.waits_for_people and e.approval]
+        if loop.patient and any(a.deadline_s is not None and a.deadline_s <= loop.now_s() for a in asked):
+            loop.post()
+        await asyncio.sleep(0.5)
+
+
+async def _stop_if_latched(lab: Lab) -> None:
+    """One instrument that is latched in a stop of which the journal does not know stops the whole lab."""
+    latched = [name for name, info in lab.instruments.items() if info.stopped]
+    if latched and not lab.dispatcher.stopping:
+        await lab.dispatcher.stop_all("its host says that an emergency stop is latched", by=latched[0])
 
 
 def _listen_for_signals(loop: Loop, lab: Lab) -> None:
-    """First Ctrl-C or SIGTERM: an orderly stop. Second: stop every instrument now."""
+    """First Ctrl-C or SIGTERM: an orderly stop. Ctrl-C again: stop every instrument now, and latch it."""
     stops: list[asyncio.Task[Any]] = []
     pressed = 0
 
@@ -346,8 +415,8 @@ def _listen_for_signals(loop: Loop, lab: Lab) -> None:
         pressed += 1
         if pressed == 1:
             loop.post(ev.StopRequested(by=name))
-        else:
-            stops.append(asyncio.create_task(lab.dispatcher.stop_all(f"{name} twice")))
+        elif name == "SIGINT":  # a service manager may send SIGTERM as often as it likes
+            stops.append(asyncio.create_task(lab.dispatcher.stop_all("Ctrl-C twice", by=name)))
 
     running = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

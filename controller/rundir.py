@@ -51,6 +51,8 @@ class RunDirectory:
                 f"{self.path}: a run is here already. `athanor resume {self.path}` goes on with it; "
                 "`athanor run ... --dir OTHER` begins a new one."
             )
+        if self.path.exists() and not self.path.is_dir():
+            raise RunStateError(f"{self.path}: a file, not a directory. Give a new or an empty directory with --dir.")
         if self.path.exists() and any(self.path.iterdir()):
             raise RunStateError(f"{self.path}: not empty and not a run. Give a new or an empty directory with --dir.")
         try:
@@ -80,13 +82,13 @@ class RunDirectory:
     def holder(self) -> dict[str, object] | None:
         """Who holds the run now, or ``None``."""
         try:
-            with (self.path / "lock").open("r+") as file:
+            with (self.path / "lock").open() as file:
                 try:
                     fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
                 except OSError:
                     text = file.read()
                     return json.loads(text) if text.strip() else {}
-        except (FileNotFoundError, PermissionError, json.JSONDecodeError):
+        except (OSError, json.JSONDecodeError):
             return None
         return None
 
@@ -104,16 +106,14 @@ class RunLock:
             file = (self._run.path / "lock").open("a+")
         except OSError as error:
             raise StorageError(f"{self._run.path}: {error.strerror}. The directory must be writable.") from error
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not _lock(file):
             file.close()
             holder = self._run.holder() or {}
             who = f"process {holder.get('pid', '?')} on {holder.get('host', '?')} since {holder.get('since', '?')}"
             raise RunStateError(
                 f"{self._run.path}: another controller holds this run ({who}). "
                 "Wait for it, or stop it with Ctrl-C or SIGTERM; `athanor status` shows what it does."
-            ) from None
+            )
         file.seek(0)
         file.truncate()
         since = time.strftime("%Y-%m-%d %H:%M:%S")
@@ -127,6 +127,18 @@ class RunLock:
         if self._file is not None:
             self._file.close()
             self._file = None
+
+
+def _lock(file: IO[str]) -> bool:
+    """Take the lock, with a little patience: whoever asks for the holder holds it for a moment too."""
+    for _ in range(10):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return True
+    return False
 
 
 def next_directory(name: str, root: Path = Path("runs")) -> Path:

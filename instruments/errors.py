@@ -5,6 +5,10 @@ class InstrumentError(Exception):
     """Base of every error raised in ``instruments``."""
 
 
+CANNOT_RECORD = "the ledger cannot record the start"
+"""Begins the reason of a refusal that is about the host's disk and not about the command: make room and try again."""
+
+
 class Refused(InstrumentError):
     """An instrument refused a command before acting; nothing physical happened."""
 

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from instruments.arrays import MAX_ARRAYS, MAX_REPORT_BYTES, from_array
 from instruments.driver import Capability, Driver, Job, Outcome
-from instruments.errors import InstrumentError, ProtocolError
+from instruments.errors import CANNOT_RECORD, InstrumentError, ProtocolError
 from instruments.ledger import Ledger
 from instruments.messages import MAX_JSON_BYTES, Command, Report
 
@@ -222,7 +222,7 @@ class Worker:
         try:
             self._ledger.start(command, epoch)
         except (InstrumentError, sqlite3.Error) as error:
-            self._on_event(NotStarted(command.command_id, f"the ledger cannot record the start: {error}"))
+            self._on_event(NotStarted(command.command_id, f"{CANNOT_RECORD}: {error}"))
             return
         self._on_event(Started(command.command_id))
         stops, begun = self._stops, time.monotonic()

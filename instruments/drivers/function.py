@@ -61,7 +61,11 @@ class FunctionDriver:
         return [Capability("measure", dict(self.limits), dict(self.quantities), self.idempotent)]
 
     def run(self, job: Job, progress: Progress) -> Outcome:
-        """Call the function. An exception is a failed measurement; NaN passes, for the result gate to reject."""
+        """Call the function. NaN passes, for the result gate to reject.
+
+        An exception, or an answer that is no number, is a fault: something to repair, not chemistry. A function that has
+        no result for some settings returns NaN there.
+        """
         self._stopped.clear()
         asked = {str(k): v for k, v in job.parameters.get("parameters", {}).items()}
         for name, limit in self.limits.items():
@@ -71,13 +75,13 @@ class FunctionDriver:
         try:
             answer = self.function(**asked)
         except Exception as error:
-            return self._failed(f"{type(error).__name__}: {error}")
+            return self._failed(f"{type(error).__name__}: {error}", "fault")
         if self._stopped.is_set():
             return self._failed("stopped while the function was running; its answer was dropped")
         try:
             readings = self._readings(answer)
         except (TypeError, ValueError) as error:
-            return self._failed(str(error))
+            return self._failed(str(error), "fault")
         return Outcome("ok", readings=readings, duration_s=self.duration_s)
 
     def stop(self) -> None:
@@ -92,9 +96,9 @@ class FunctionDriver:
         """``untouched`` where the user promised that calling twice does no harm; else only a person can tell."""
         return Outcome("untouched", message="declared idempotent") if self.idempotent else None
 
-    def _failed(self, message: str) -> Outcome:
+    def _failed(self, message: str, status: str = "failed") -> Outcome:
         self._last_error = message
-        return Outcome("failed", message=message, duration_s=self.duration_s)
+        return Outcome(status, message=message, duration_s=self.duration_s)
 
     def _readings(self, answer: Any) -> dict[str, float]:
         if isinstance(answer, Mapping):

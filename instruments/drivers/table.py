@@ -9,7 +9,7 @@ import os
 import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from instruments.driver import Capability, Job, Limit, Outcome, Progress
 from instruments.errors import LabError
@@ -110,11 +110,22 @@ def _read(path: Path) -> list[dict[str, Any]]:
         frame = pd.read_parquet(path)
         rows: list[dict[str, Any]] = [{str(k): v for k, v in row.items()} for row in frame.to_dict("records")]
     else:
-        with gzip.open(path, "rt", newline="") if path.suffix == ".gz" else path.open(newline="") as stream:
-            rows = list(csv.DictReader(stream))
+        with _open(path) as stream:
+            reader = csv.DictReader(stream)
+            names = list(reader.fieldnames or ())
+            if len(set(names)) < len(names):
+                raise LabError(f"{path}: a column name stands twice in {names}; rename one")
+            rows = list(reader)
     if not rows:
         raise LabError(f"{path}: the table has no rows")
     return rows
+
+
+def _open(path: Path) -> IO[str]:
+    """A text file, plain or gzipped; a byte order mark, as spreadsheets write it, is dropped."""
+    if path.suffix == ".gz":
+        return gzip.open(path, "rt", newline="", encoding="utf-8-sig")
+    return path.open(newline="", encoding="utf-8-sig")
 
 
 def _normal(value: Any) -> str:

@@ -47,6 +47,7 @@ class TableSpace(EnumerableSpace):
                     f"{self.path.name} has no column {name!r} for an objective or constraint; "
                     f"its columns are {list(frame.columns)}"
                 )
+            _require_numbers(frame[name], name, self.path)
         table = frame.loc[:, self.columns]
         missing = table.isna() | table.isin([np.inf, -np.inf])
         if missing.to_numpy().any():
@@ -180,7 +181,25 @@ def read_table(path: Path) -> pd.DataFrame:
         raise DataError(f"{path} cannot be read as {'Parquet' if 'par' in path.suffix else 'CSV'}: {error}") from error
     if frame.empty:
         raise DataError(f"{path} has no rows")
+    if path.suffix not in (".parquet", ".pq"):
+        # pandas renames a repeated column `a` to `a.1` without a word.
+        header = pd.read_csv(path, header=None, nrows=1, dtype=str).iloc[0].tolist()
+        twice = [name for name in header if header.count(name) > 1]
+        if twice:
+            raise DataError(f"{path}: the column {twice[0]!r} stands twice in the header; rename one")
     return frame
+
+
+def _require_numbers(column: pd.Series, name: str, path: Path) -> None:
+    """Raise DataError at the first entry that is neither a number nor empty."""
+    import pandas as pd
+
+    bad = column.notna() & pd.to_numeric(column, errors="coerce").isna()
+    if bad.any():
+        row = int(np.flatnonzero(bad.to_numpy())[0])
+        raise DataError(
+            f"{path.name}: row {row} (line {row + 2}) has {column.iloc[row]!r} in {name!r}, which must be a number or empty"
+        )
 
 
 def _parameter_columns(spec: TableSpec, columns: list[str], outcomes: Sequence[str], path: Path) -> list[str]:

@@ -137,3 +137,22 @@ def test_help_is_instant_because_it_loads_no_science():
     )
     shown = subprocess.run([sys.executable, "-c", probe], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert shown.stdout.strip() == "[]"
+
+
+def test_a_done_without_what_was_read_is_not_taken(tmp_path):
+    from controller.errors import CampaignError, LabNeedsPerson
+    from controller.reconcile import reconcile
+    from controller.rundir import RunDirectory
+    from instruments.errors import OutcomeUnknown
+    from tests.controller.fakes import FakeHands, begin, run
+
+    journal, state = begin(tmp_path / "journal.sqlite", budget=1)
+    with pytest.raises(LabNeedsPerson):
+        run(journal, state, FakeHands(lambda c: {"raise": OutcomeUnknown(c.command_id, "?")}))
+    journal.close()
+    directory = RunDirectory(tmp_path)
+    (unknown,) = directory.load()[0].unknown()
+    with pytest.raises(CampaignError, match="--reading purity=NUMBER"):
+        reconcile(directory, unknown.order.command_id, "done", by="me", reason="")
+    reconcile(directory, unknown.order.command_id, "done", by="me", reason="", readings=["purity=0.9"])
+    assert not directory.load()[0].unknown()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -77,3 +78,23 @@ class BlindKiln(Kiln):
 
     def inspect(self, job: Job) -> Outcome | None:
         return None
+
+
+class StoppableKiln(Kiln):
+    """A kiln that heeds its stop: it cools down amid the firing, and says that the firing failed."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._stopped = threading.Event()
+
+    def run(self, job: Job, progress: Progress) -> Outcome:
+        self._stopped.clear()
+        seconds, self.seconds = self.seconds, 0.0
+        try:
+            outcome = super().run(job, progress)
+        finally:
+            self.seconds = seconds
+        return Outcome("failed", message="cooled down") if self._stopped.wait(seconds) else outcome
+
+    def stop(self) -> None:
+        self._stopped.set()

@@ -63,10 +63,10 @@ def test_a_module_path_works_too(tmp_path):
     assert "TypeError" in driver.run(job(x=3), quiet).message
 
 
-def test_an_exception_is_a_failed_measurement_with_its_text(lab):
+def test_an_exception_is_a_fault_to_repair_and_no_chemistry(lab):
     driver = make(lab, "broken")
     outcome = driver.run(job(x=1), quiet)
-    assert outcome.status == "failed" and "the pump is empty" in outcome.message
+    assert outcome.status == "fault" and "the pump is empty" in outcome.message
     assert "the pump is empty" in driver.health()["last_error"]
 
 
@@ -81,7 +81,7 @@ def test_nan_passes_through_for_the_gate_to_judge(lab):
 def test_an_answer_of_the_wrong_kind_says_what_to_return(lab, name, quantities, says):
     arguments = {"x": 1, "y": 1} if name == "bowl" else {"x": 1}
     outcome = make(lab, name, quantities=quantities).run(job(**arguments), quiet)
-    assert outcome.status == "failed" and says in outcome.message
+    assert outcome.status == "fault" and says in outcome.message
 
 
 def test_limits_are_checked_before_the_call(lab):

@@ -118,3 +118,15 @@ def test_every_row_of_any_table_is_found_again(tmp_path_factory, xs):
     path.write_text("x,y\n" + "".join(f"{x!r},{i}\n" for i, x in enumerate(xs)))
     driver = TableDriver(workdir=path.parent, file=str(path), quantities=["y"])
     assert [driver.run(job({"x": x}), quiet).readings["y"] for x in xs] == list(range(len(xs)))
+
+
+def test_a_byte_order_mark_of_a_spreadsheet_is_no_part_of_the_first_column(tmp_path):
+    (tmp_path / "t.csv").write_bytes(b"\xef\xbb\xbfa,y\n1,1.5\n2,3\n")
+    driver = TableDriver(workdir=tmp_path, file=str(tmp_path / "t.csv"), quantities=["y"])
+    assert driver.run(job({"a": 1}), quiet).readings == {"y": 1.5}
+
+
+def test_a_column_that_stands_twice_is_refused(tmp_path):
+    (tmp_path / "t.csv").write_text("a,a,y\n1,2,3\n")
+    with pytest.raises(LabError, match="stands twice"):
+        TableDriver(workdir=tmp_path, file=str(tmp_path / "t.csv"), quantities=["y"])

@@ -1,0 +1,270 @@
+"""The safety envelope of a campaign: what a recipe may ask for, what is forbidden, how much in all, and who is asked.
+
+Pure functions of the campaign's ``safety`` section and a recipe, so that a replay judges the same. They run where a
+recipe is compiled and again before each command leaves; the hosts check their drivers' own limits a third time.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from actors.orders import Offer, Recipe, Step
+
+_FORMULA = re.compile(r"(?:[A-Z][a-z]?|[\d.()\[\]·*]+)+")
+_ELEMENT = re.compile(r"[A-Z][a-z]?")
+_HOURS = {"h": 1.0, "hours": 1.0, "min": 1 / 60, "minutes": 1 / 60, "s": 1 / 3600, "seconds": 1 / 3600}
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Bounds(_Section):
+    """What a parameter may be; it narrows the driver's own limits and never widens them."""
+
+    low: float | None = None
+    high: float | None = None
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Bounds:
+        if self.low is None and self.high is None:
+            raise ValueError("give low, high or both")
+        if self.low is not None and self.high is not None and self.low > self.high:
+            raise ValueError(f"low ({self.low:g}) must not be above high ({self.high:g})")
+        return self
+
+
+class Forbidden(_Section):
+    """What must not be used. ``together`` lists materials or elements that must not meet in one recipe."""
+
+    elements: tuple[str, ...] = ()
+    precursors: tuple[str, ...] = ()
+    together: tuple[tuple[str, ...], ...] = ()
+
+    @model_validator(mode="after")
+    def _pairs(self) -> Forbidden:
+        if any(len(set(group)) < 2 for group in self.together):
+            raise ValueError("together: each entry names two or more different materials or elements")
+        return self
+
+
+class Totals(_Section):
+    """Caps over the whole campaign: grams of precursors, hours of the recipes' steps, money by ``prices``."""
+
+    grams: float | None = Field(default=None, gt=0)
+    hours: float | None = Field(default=None, gt=0)
+    money: float | None = Field(default=None, gt=0)
+
+
+class Prices(_Section):
+    """What counts towards ``max.money``: a price a gram of each precursor and a price an hour of step time."""
+
+    per_g: dict[str, float] = Field(default_factory=dict)
+    per_hour: float = Field(default=0.0, ge=0)
+
+
+class ApprovalRule(_Section):
+    """Recipes with a parameter above a value wait until so many different people have approved."""
+
+    above: dict[str, float] = Field(min_length=1)
+    people: Literal[1, 2] = 1
+    timeout_h: float | None = Field(default=None, gt=0)
+    on_timeout: Literal["reject", "wait"] = "wait"
+
+    @model_validator(mode="after")
+    def _timeout_is_given(self) -> ApprovalRule:
+        if self.on_timeout == "reject" and self.timeout_h is None:
+            raise ValueError("on_timeout: reject needs timeout_h")
+        return self
+
+
+class Safety(_Section):
+    """The ``safety`` section. Parameters are named ``capability.parameter``, e.g. ``arc_melt.current_A``."""
+
+    limits: dict[str, Bounds] = Field(default_factory=dict)
+    forbidden: Forbidden = Forbidden()
+    max: Totals = Totals()
+    prices: Prices = Prices()
+    approval: ApprovalRule | None = None
+
+    @model_validator(mode="after")
+    def _names_are_whole(self) -> Safety:
+        for name in self.guarded():
+            capability, _, parameter = name.partition(".")
+            if not capability or not parameter:
+                raise ValueError(f"{name!r} must be capability.parameter, e.g. arc_melt.current_A")
+        if self.max.money is not None and not (self.prices.per_g or self.prices.per_hour):
+            raise ValueError("max.money needs prices: per_g and per_hour say what things cost")
+        return self
+
+    def guarded(self) -> list[str]:
+        """Every ``capability.parameter`` that a limit or an approval names."""
+        return [*self.limits, *(self.approval.above if self.approval else ())]
+
+
+@dataclass(frozen=True)
+class Amounts:
+    """What recipes use: grams of precursors, hours of step time, money."""
+
+    grams: float = 0.0
+    hours: float = 0.0
+    money: float = 0.0
+
+    def plus(self, other: Amounts, sign: int = 1) -> Amounts:
+        """The sum, or with ``sign`` -1 the difference."""
+        return Amounts(
+            self.grams + sign * other.grams, self.hours + sign * other.hours, self.money + sign * other.money
+        )
+
+
+def breaches(safety: Safety, step: Step) -> list[str]:
+    """A sentence for every limit that a step breaks; a limited parameter that is not given cannot be judged: so too."""
+    found: list[str] = []
+    for name, bounds in safety.limits.items():
+        capability, _, parameter = name.partition(".")
+        if capability != step.capability:
+            continue
+        if parameter not in step.parameters:
+            found.append(f"{name} is limited and the recipe does not give it")
+            continue
+        for value in _leaves(step.parameters[parameter]):
+            if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
+                found.append(f"{name} must be a number, not {value!r:.50}")
+            elif (bounds.low is not None and value < bounds.low) or (bounds.high is not None and value > bounds.high):
+                low = "" if bounds.low is None else f"{bounds.low:g}"
+                high = "" if bounds.high is None else f"{bounds.high:g}"
+                found.append(f"{name} = {value:g} is outside {low} .. {high}")
+    return found
+
+
+def forbidden_use(safety: Safety, composition: Iterable[str], recipe: Recipe) -> list[str]:
+    """A sentence for every forbidden element, precursor or combination that a recipe uses."""
+    materials = set(_materials(recipe))
+    elements = set(composition).union(*(_elements(material) for material in materials))
+    found = [f"the element {name} is forbidden" for name in safety.forbidden.elements if name in elements]
+    found += [f"{name} is forbidden" for name in safety.forbidden.precursors if name in materials]
+    for group in safety.forbidden.together:
+        if all(name in materials or name in elements for name in group):
+            found.append(f"{' and '.join(group)} must not come together")
+    return found
+
+
+def amounts(safety: Safety, recipe: Recipe) -> Amounts:
+    """What a recipe uses. Hours are the parameters named ``hours`` or ending in ``_h``, ``_min`` or ``_s``."""
+    grams = math.fsum(recipe.precursors_g.values())
+    hours = math.fsum(hours for step in recipe.steps for hours in _hours(step.parameters))
+    per_g = safety.prices.per_g
+    cost = math.fsum(per_g.get(name, 0.0) * mass_g for name, mass_g in recipe.precursors_g.items())
+    return Amounts(grams, hours, cost + hours * safety.prices.per_hour)
+
+
+def over_the_cap(safety: Safety, planned: Amounts, used_hours: float, wanted: Amounts) -> list[str]:
+    """A sentence for every total that a recipe would exceed, on top of what is planned (or, in hours, used) already."""
+    found: list[str] = []
+    for what, before, more in (
+        ("grams", planned.grams, wanted.grams),
+        ("hours", max(planned.hours, used_hours), wanted.hours),
+        ("money", planned.money, wanted.money),
+    ):
+        cap = getattr(safety.max, what)
+        if cap is not None and not before + more <= cap:
+            found.append(f"safety.max.{what}: {before:.4g} of {cap:g} are taken, {more:.4g} more are too many")
+    return found
+
+
+def unpriced(safety: Safety, recipe: Recipe) -> list[str]:
+    """Precursors whose price is not known although money is capped."""
+    if safety.max.money is None:
+        return []
+    missing = [name for name, mass_g in recipe.precursors_g.items() if mass_g > 0 and name not in safety.prices.per_g]
+    return [f"safety.prices.per_g has no price for {name}" for name in missing]
+
+
+def needs_approval(safety: Safety, recipe: Recipe) -> list[str]:
+    """Why people must be asked; nothing where they need not be. What cannot be judged is asked about."""
+    found: list[str] = []
+    for name, threshold in (safety.approval.above if safety.approval else {}).items():
+        capability, _, parameter = name.partition(".")
+        for step in recipe.steps:
+            if step.capability != capability:
+                continue
+            values = list(_leaves(step.parameters.get(parameter)))
+            high = [v for v in values if isinstance(v, bool) or not isinstance(v, int | float) or not v <= threshold]
+            if high:
+                shown = high[0] if isinstance(high[0], int | float) else "not a number"
+                found.append(f"{name} = {shown} is above {threshold:g}")
+    return found
+
+
+def narrowed(safety: Safety, offers: Iterable[Offer]) -> tuple[Offer, ...]:
+    """The lab's offers within the envelope, so that a planner's next best route is taken where the best breaks it."""
+    return tuple(offer.model_copy(update={"limits": _narrow(safety, offer)}) for offer in offers)
+
+
+def person(name: str) -> str:
+    """The name by which two people are told apart: case and spacing do not make another person."""
+    return " ".join(name.casefold().split())
+
+
+def unknown_names(safety: Safety, offers: Iterable[Offer]) -> list[str]:
+    """Guarded names whose capability nobody offers: a slip of the pen must not leave a door open."""
+    offered = {offer.capability for offer in offers}
+    return sorted({name for name in safety.guarded() if name.partition(".")[0] not in offered})
+
+
+def _narrow(safety: Safety, offer: Offer) -> dict[str, tuple[float | None, float | None]]:
+    limits = dict(offer.limits)
+    for name, bounds in safety.limits.items():
+        capability, _, parameter = name.partition(".")
+        if capability == offer.capability:
+            low, high = limits.get(parameter, (None, None))
+            lows = [x for x in (low, bounds.low) if x is not None]
+            highs = [x for x in (high, bounds.high) if x is not None]
+            limits[parameter] = (max(lows, default=None), min(highs, default=None))
+    return limits
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for item in value:
+            yield from _leaves(item)
+    else:
+        yield value
+
+
+def _materials(recipe: Recipe) -> Iterator[str]:
+    """Names of what goes in: weighed precursors, keys of amounts (``masses_g``), and words (solvent, atmosphere)."""
+    yield from (name for name, mass_g in recipe.precursors_g.items() if mass_g > 0)
+    for step in recipe.steps:
+        for name, value in step.parameters.items():
+            if isinstance(value, str):
+                yield value
+            elif isinstance(value, Mapping) and name.endswith(("_g", "_mg", "_mL", "_uL", "_mol")):
+                yield from map(str, value)
+
+
+def _elements(material: str) -> set[str]:
+    return set(_ELEMENT.findall(material)) if _FORMULA.fullmatch(material) else set()
+
+
+def _hours(parameters: Mapping[str, Any]) -> Iterator[float]:
+    for name, value in parameters.items():
+        unit = name.rpartition("_")[2]
+        if unit in _HOURS and "_per_" not in name:
+            for x in _leaves(value):
+                if isinstance(x, int | float) and not isinstance(x, bool) and x > 0:
+                    yield x * _HOURS[unit]
+        elif isinstance(value, Mapping):
+            yield from _hours(value)
+        elif isinstance(value, list | tuple):
+            for item in value:
+                if isinstance(item, Mapping):
+                    yield from _hours(item)

@@ -1,0 +1,147 @@
+"""The emergency stop on real processes: from another process, by Ctrl-C, and where no controller lives."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+
+import pytest
+
+from instruments.ledger import Ledger
+from tests.faults.lab import Bench
+from tests.faults.test_signals import athanor, wait_until
+from tests.faults.victim import host_pid
+
+
+def fired(bench: Bench) -> list[str]:
+    book = bench.folder / "fired.jsonl"
+    return [json.loads(line)["sample"] for line in book.read_text().splitlines()] if book.exists() else []
+
+
+def said(*arguments: object) -> tuple[int, str, str]:
+    process = athanor(*arguments)
+    out, err = process.communicate(timeout=90)
+    return process.returncode, out, err
+
+
+def stopped_amid_a_firing(bench: Bench) -> tuple[int, dict, str]:
+    """Run, and stop while the kiln fires its second sample: exit code and object of the stop, and the last words."""
+    controller = athanor("resume", bench.run.path, "--quiet", "--no-report")
+    wait_until(lambda: len(fired(bench)) == 2)
+    code, out, err = said("stop", bench.run.path, "--by", "Ada", "--reason", "smoke", "--json")
+    _, last = controller.communicate(timeout=60)
+    assert controller.returncode == 5, last
+    return code, json.loads(out or "{}"), err + last
+
+
+def test_a_stop_from_another_process_reaches_every_instrument_and_holds_until_a_person_has_judged_and_reset(tmp_path):
+    bench = Bench(tmp_path, seconds=3.0, kiln="StoppableKiln", budget=3)
+    key = bench.run.lab / "keys" / "operator.key"
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600, "the operator's key is made with the run, for its owner alone"
+
+    code, answer, words = stopped_amid_a_firing(bench)
+    assert (code, answer["through"], answer["latched"]) == (0, "controller", True)
+    assert set(answer["acknowledged_ms"]) == {"kiln", "gauge"}
+    assert all(isinstance(ms, float) for ms in answer["acknowledged_ms"].values())
+    assert "emergency stop is latched (by operator, Ada: smoke)" in words
+
+    state, _ = bench.run.load()
+    assert state.stop_answers == answer["acknowledged_ms"]
+    assert "stopped amid the act" in next(c.unknown for c in state.unknown() if c.order.instrument == "kiln")
+    assert "failed_synthesis" not in {o.outcome for o in state.observations}, "a stop says nothing about chemistry"
+
+    code, _, err = said("resume", bench.run.path, "--quiet")
+    assert code == 5
+    assert "athanor reset" in err
+    code, _, err = said("reset", bench.run.path, "--by", "Ada", "--reason", "it was steam")
+    assert code == 5
+    for command in state.unknown():
+        assert command.order.command_id in err, "a reset lists what is not reconciled"
+        assert said("reconcile", bench.run.path, command.order.command_id, "discard", "--by", "Ada")[0] == 0
+    assert len(fired(bench)) == 2
+    assert said("reset", bench.run.path, "--by", "Ada", "--reason", "it was steam")[0] == 0
+
+    assert len(bench.resume_until_finished(1).observations) == 3
+    bench.check_nothing_physical_was_repeated()
+    code, _, err = said("replay", bench.run.path, "--quiet")
+    assert code == 0, err
+
+
+def test_ctrl_c_twice_is_the_same_stop(tmp_path):
+    bench = Bench(tmp_path, seconds=3.0, kiln="StoppableKiln", budget=3)
+    controller = athanor("resume", bench.run.path, "--quiet", "--no-report")
+    wait_until(lambda: len(fired(bench)) == 2)
+    controller.send_signal(signal.SIGINT)
+    wait_until(lambda: bench.run.load()[0].stopping)
+    controller.send_signal(signal.SIGINT)
+    _, err = controller.communicate(timeout=60)
+    assert controller.returncode == 5, err
+    state, _ = bench.run.load()
+    assert state.latched is not None
+    assert state.latched.by == "SIGINT"
+    assert state.stop_answers is not None
+    assert None not in state.stop_answers.values()
+
+
+def test_without_a_controller_the_hosts_are_told_by_signal_and_the_stop_is_latched_everywhere(tmp_path):
+    bench = Bench(tmp_path, seconds=3.0, kiln="StoppableKiln", budget=3)
+    controller = athanor("resume", bench.run.path, "--quiet", "--no-report")
+    wait_until(lambda: len(fired(bench)) == 2)
+    controller.kill()
+    controller.communicate(timeout=60)
+    code, out, err = said("stop", bench.run.path, "--by", "Ada", "--reason", "smoke", "--json")
+    answer = json.loads(out)
+    assert (code, answer["through"], answer["latched"]) == (0, "signal", True), err
+    assert [host_pid(bench.run.path, name) for name in ("kiln", "gauge")] == [None, None]
+    for path in (bench.run.lab / "hosts").glob("*/ledger.sqlite"):
+        ledger = Ledger(path)
+        assert ledger.stop_reason == "Ada: smoke"
+        ledger.close()
+    state, _ = bench.run.load()
+    assert "kiln" in [c.order.instrument for c in state.unknown() if "stopped amid the act" in c.unknown]
+    assert said("resume", bench.run.path, "--quiet")[0] == 5
+    assert len(fired(bench)) == 2
+
+
+def test_a_controller_that_hangs_is_passed_over_and_cannot_command_when_it_wakes(tmp_path):
+    bench = Bench(tmp_path, seconds=1.0, kiln="StoppableKiln", budget=6)
+    controller = athanor("resume", bench.run.path, "--quiet", "--no-report")
+    wait_until(lambda: len(fired(bench)) == 2)
+    controller.send_signal(signal.SIGSTOP)
+    try:
+        code, out, _ = said("stop", bench.run.path, "--by", "Ada", "--json")
+        assert (code, json.loads(out)["through"]) == (0, "signal")
+    finally:
+        controller.send_signal(signal.SIGCONT)
+    _, err = controller.communicate(timeout=90)
+    assert controller.returncode != 0, err
+    assert len(fired(bench)) == 2, "nothing was fired after the stop"
+    assert bench.run.load()[0].latched is not None
+
+
+def test_an_instrument_that_cannot_answer_is_named_and_the_exit_code_says_so(tmp_path):
+    bench = Bench(tmp_path, seconds=4.0, kiln="StoppableKiln", budget=3)
+    controller = athanor("resume", bench.run.path, "--quiet", "--no-report")
+    wait_until(lambda: len(fired(bench)) == 1)
+    gauge = host_pid(bench.run.path, "gauge")
+    assert gauge is not None
+    os.kill(gauge, signal.SIGSTOP)
+    try:
+        code, out, _ = said("stop", bench.run.path)
+        assert code == 5
+        assert "gauge  " in out
+        assert "NOT ACKNOWLEDGED" in out
+    finally:
+        os.kill(gauge, signal.SIGCONT)
+    controller.communicate(timeout=90)
+    assert controller.returncode == 5
+
+
+@pytest.mark.parametrize("command", ["stop", "reset"])
+def test_stopping_or_resetting_what_is_not_there_says_so(tmp_path, command):
+    more = ["--by", "Ada", "--reason", "x"] if command == "reset" else []
+    code, _, err = said(command, tmp_path / "nowhere", *more)
+    assert code == 3
+    assert "no run here" in err
