@@ -14,6 +14,9 @@ from models.candidate import Candidate
 from models.observation import Choice, Observation
 from models.route import Route
 
+NOT_OFFERED = "no instrument offers"
+"""Begins the reason of a recipe without steps where the lab lacks an instrument for every route."""
+
 
 class ChoiceOrder(BaseModel):
     """Choose ``q`` candidates given all that is known.
@@ -124,7 +127,7 @@ def compile_recipe(routes: list[Route], offers: tuple[Offer, ...]) -> Recipe:
     for route in routes:
         missing = [op.capability for op in route.operations if op.capability not in offered]
         if missing:
-            reasons.append(f"no instrument offers {', '.join(sorted(set(missing)))} (offered: {', '.join(offered)})")
+            reasons.append(f"{NOT_OFFERED} {', '.join(sorted(set(missing)))} (offered: {', '.join(offered)})")
             continue
         breach = _breach(route, offered)
         if breach:

@@ -186,10 +186,11 @@ def _seconds(text: str) -> float:
 
 def _validate(arguments: Any) -> int:
     from controller.campaign import load_campaign
-    from controller.run import check_science
+    from controller.run import check_acquisition, check_science
 
     campaign, _ = load_campaign(arguments.file)
     size = check_science(campaign, arguments.file.resolve().parent)
+    check_acquisition(campaign, arguments.file.resolve().parent)
     wants = ", ".join(f"{o.direction} {o.name}" for o in campaign.objectives)
     count = "a continuous space" if size is None else f"{size:,} candidates"
     print(f"{arguments.file}: ok. {campaign.name}: {count}, {wants}, {campaign.budget.experiments} experiments.")

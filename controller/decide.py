@@ -171,6 +171,9 @@ def _experiment_ends(state: State, campaign: Campaign) -> Sequence[ev.AnyDecisio
         if end:
             outcome, reason = end
             values = evaluate(campaign.objectives, campaign.constraints, experiment.candidate, experiment.readings)
+            if outcome == "failed_synthesis":  # what was measured is a property of something else
+                lost = {o.name for o in campaign.objectives if o.source != "computed"}
+                values = {name: value for name, value in values.items() if name not in lost}
             if outcome == "measured":
                 missing = [o.name for o in campaign.objectives if o.name not in values]
                 if missing:

@@ -198,9 +198,13 @@ def _may_repeat(state: State, experiment: Experiment, order: ev.CommandOrdered) 
 
 
 def _violated(state: State, experiment: Experiment) -> tuple[str, str] | None:
-    """A measured constraint that is violated before the last step ends it: there is nothing left to measure on."""
+    """A sample that misses a constraint is a failed synthesis, and its remaining steps are skipped.
+
+    A recipe of one step makes and measures at once: there a missed constraint is a result like any other.
+    """
     campaign = state.require()
-    if not campaign.lab.stop_failed_synthesis or experiment.next_step is None:
+    steps = experiment.recipe.steps if experiment.recipe else ()
+    if not campaign.lab.stop_failed_synthesis or len(steps) < 2:
         return None
     for constraint in campaign.constraints:
         value = experiment.readings.get(constraint.name)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from actors.orders import Science
+from actors.orders import NOT_OFFERED, Science
 from controller import events as ev
 from controller.approval import waiting_lines
 from controller.errors import Interrupted, LabNeedsPerson
@@ -20,7 +20,7 @@ from controller.estop import latched_message
 from controller.journal import Journal
 from controller.safety import narrowed
 from controller.state import ChooseTask, CommandTask, PlanTask, State, Task, choice_order, decide, evolve
-from instruments.errors import OutcomeUnknown, Refused
+from instruments.errors import CANNOT_RECORD, OutcomeUnknown, Refused
 from instruments.messages import Command, Report
 
 QUIET_S = 0.02
@@ -261,6 +261,8 @@ class Loop:
         experiment = self.state.experiments[task.experiment]
         offers = narrowed(self.state.require().safety, self.state.offers())
         recipe = await self.science.plan(experiment.candidate, offers)
+        if not recipe.steps and recipe.reason.startswith(NOT_OFFERED):
+            raise LabNeedsPerson(f"{recipe.reason}: add the instrument under lab.instruments, or name another planner.")
         return ev.RecipePlanned(experiment=experiment.id, recipe=recipe)
 
     async def _command(self, task: CommandTask) -> ev.Event:
@@ -282,6 +284,8 @@ class Loop:
         try:
             report = await self.hands.execute(order.instrument, command)
         except Refused as error:
+            if CANNOT_RECORD in str(error):  # about the host's disk, not about the command: it waits for its turn
+                raise LabNeedsPerson(f"{error}. Then `athanor resume`: no experiment is lost.") from error
             return ev.CommandReported(command_id=order.command_id, status="refused", message=str(error))
         except OutcomeUnknown as error:
             return ev.OutcomeUnknown(command_id=order.command_id, evidence=str(error))

@@ -227,5 +227,3 @@ def _write(path: Path, text: str) -> None:
     part = path.with_name(path.name + ".part")
     part.write_text(text, encoding="utf-8", newline="")
     os.replace(part, path)
-
-

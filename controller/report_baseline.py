@@ -231,5 +231,3 @@ def _band(found: np.ndarray, sign: float) -> Band:
     low, middle, high = np.quantile(filled, [0.1, 0.5, 0.9], axis=0, method="lower") if len(found) else (filled,) * 3
     curves = [sign * np.where(np.isfinite(q), q, np.nan) for q in (middle, low, high)]
     return Band(*curves)
-
-

@@ -109,9 +109,7 @@ class Chart:
     def _path(self, points: Points) -> str:
         return " ".join(f"{px:.1f},{py:.1f}" for px, py in (self.at(x, y) for x, y in points))
 
-    def _axes(
-        self, x_label: str, y_label: str, x_whole: bool, y_ticks: Sequence[tuple[float, str]] | None
-    ) -> None:
+    def _axes(self, x_label: str, y_label: str, x_whole: bool, y_ticks: Sequence[tuple[float, str]] | None) -> None:
         bottom, right = self.height - self.bottom, self.width - self.right
         for value in ticks(*self.x, whole=x_whole, count=max(3, self.width // 90)):
             px = self.at(value, self.y[0])[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import difflib
 import hashlib
 import logging
 import os
@@ -33,7 +34,11 @@ from controller.safety import unknown_names
 from controller.state import State, evolve
 from instruments.errors import InstrumentError
 from instruments.keys import create_lab_keys
+from instruments.registry import resolve_driver
 from models.errors import ModelError
+from models.quantities import compute, derived_names
+from models.registry import names
+from models.spaces import EnumerableSpace
 from models.spaces.spec import TableSpec
 
 log = logging.getLogger(__name__)
@@ -170,23 +175,38 @@ def check_science(campaign: Campaign, base_dir: Path) -> int | None:
     spec = science_spec(campaign, base_dir)
     try:
         space = spec.build_space()
-        spec.planner.build("planners")
+        planner = spec.planner.build("planners")
+        if isinstance(space, EnumerableSpace):
+            planner.plan(space[0])  # builds a crystal, where there is one
         if spec.predictor:
             spec.build_predictor(space)
+        if spec.acquisition.name not in names("acquisitions") and ":" not in spec.acquisition.name:
+            spec.acquisition.build("acquisitions")
+        for instrument in campaign.lab.instruments.values():
+            resolve_driver(instrument.driver)
         for objective in spec.objectives:
             _check_source(objective.name, objective.source)
-    except (ModelError, TypeError, ValueError, OSError) as error:
+            if objective.source == "computed" and isinstance(space, EnumerableSpace):
+                compute(objective.name, [space[0]])
+    except (ModelError, InstrumentError, TypeError, ValueError, OSError) as error:
         raise CampaignError(f"{campaign.name}: {error}") from error
     return space.size
 
 
+def check_acquisition(campaign: Campaign, base_dir: Path) -> None:
+    """Build the acquisition too, which takes seconds where it loads torch. Raises CampaignError."""
+    spec = science_spec(campaign, base_dir)
+    try:
+        spec.acquisition.build("acquisitions", objectives=list(spec.objectives), constraints=list(spec.constraints))
+    except (ModelError, TypeError, ValueError) as error:
+        raise CampaignError(f"{campaign.name}: acquisition: {error}") from error
+
+
 def _check_source(name: str, source: str) -> None:
-    from models.quantities import computed_names, derived
+    from models.quantities import derived
 
     if source == "derived":
         derived(name)
-    if source == "computed" and name not in computed_names():
-        log.info("%s is taken from the candidates' parameters", name)
 
 
 def _component(plugin: Any) -> Component | None:
@@ -224,8 +244,15 @@ async def _drive(
         else:
             loop.post(event)
 
+    ended: list[str] = []
+    stillborn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
     def on_lab_event(kind: str, instrument: str, detail: str) -> None:
         log.info("%s: %s %s", instrument, kind, detail)
+        if kind == "host-ended" and loop is None:
+            ended.append(instrument)
+            if ended.count(instrument) > 1 and not stillborn.done():
+                stillborn.set_exception(LabNeedsPerson(f"{instrument} does not start: {detail}"))
         if kind in ("refused", "garbage", "door", "orphan"):
             post(ev.DoorRefused(instrument=instrument, reason=f"{kind}: {detail}"[:500]))
 
@@ -259,13 +286,12 @@ async def _drive(
         await lab.dispatcher.start()
         lab.hosts.start()
         supervisor = asyncio.create_task(_supervise(lab, lambda: loop is not None))
+        starting = [lab.dispatcher.wait_for(list(campaign.lab.instruments), campaign.lab.timeout_s)]
         if own_science:
             # The lab and the science take their time to start; let them do it side by side.
-            await asyncio.gather(
-                lab.dispatcher.wait_for(list(campaign.lab.instruments), campaign.lab.timeout_s), science.warm_up()
-            )
-        else:
-            await lab.dispatcher.wait_for(list(campaign.lab.instruments), campaign.lab.timeout_s)
+            starting.append(science.warm_up())
+        await _unless(stillborn, asyncio.gather(*starting))
+        _check_lab(campaign, lab)
         if state.resetting is not None and state.latched is None:
             early.append(await _reset_instruments(lab, state.resetting))
         await _stop_if_latched(lab)
@@ -376,6 +402,30 @@ async def _reset_instruments(lab: Lab, reset: ev.StopReset) -> ev.InstrumentsRes
     for name in latched:
         await lab.dispatcher.reset(name, who=reset.by[:200], reason=reset.reason, timeout_s=30.0)
     return ev.InstrumentsReset(instruments=tuple(latched))
+
+
+async def _unless(trouble: asyncio.Future[None], work: asyncio.Future[Any]) -> None:
+    """Wait for the work; where the trouble comes first, give up and raise it."""
+    await asyncio.wait({trouble, work}, return_when=asyncio.FIRST_COMPLETED)
+    if trouble.done():
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
+        trouble.result()
+    trouble.cancel()
+    await work
+
+
+def _check_lab(campaign: Campaign, lab: Lab) -> None:
+    """A quantity that no instrument reports would cost the whole budget: say so before the first command."""
+    capabilities = [c for info in lab.instruments.values() for c in info.capabilities.values()]
+    if not all(c.quantities for c in capabilities):
+        return  # somebody does not say what it reports
+    offered = sorted({name for c in capabilities for name in c.quantities})
+    for name in measured_names(campaign):
+        if name not in offered and name not in derived_names():
+            near = difflib.get_close_matches(name, offered, n=1)
+            fix = f"Did you mean {near[0]!r}?" if near else f"They report: {', '.join(offered)}."
+            raise CampaignError(f"{campaign.name}: no instrument reports {name!r}. {fix}")
 
 
 async def _supervise(lab: Lab, ready: Callable[[], bool]) -> None:

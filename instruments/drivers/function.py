@@ -63,8 +63,8 @@ class FunctionDriver:
     def run(self, job: Job, progress: Progress) -> Outcome:
         """Call the function. NaN passes, for the result gate to reject.
 
-        An exception, or an answer that is no number, is a fault: something to repair, not chemistry. A function that has
-        no result for some settings returns NaN there.
+        An exception, or an answer that is no number, is a fault: something to repair, not chemistry. A function that
+        has no result for some settings returns NaN there.
         """
         self._stopped.clear()
         asked = {str(k): v for k, v in job.parameters.get("parameters", {}).items()}

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -190,15 +190,17 @@ def read_table(path: Path) -> pd.DataFrame:
     return frame
 
 
-def _require_numbers(column: pd.Series, name: str, path: Path) -> None:
+def _require_numbers(column: Any, name: str, path: Path) -> None:
     """Raise DataError at the first entry that is neither a number nor empty."""
     import pandas as pd
 
-    bad = column.notna() & pd.to_numeric(column, errors="coerce").isna()
-    if bad.any():
-        row = int(np.flatnonzero(bad.to_numpy())[0])
+    numbers = np.asarray(pd.to_numeric(column, errors="coerce"), dtype=float)
+    bad = np.flatnonzero(np.isnan(numbers) & ~np.asarray(column.isna()))
+    if bad.size:
+        row = int(bad[0])
         raise DataError(
-            f"{path.name}: row {row} (line {row + 2}) has {column.iloc[row]!r} in {name!r}, which must be a number or empty"
+            f"{path.name}: row {row} (line {row + 2}) has {column.iloc[row]!r} in {name!r}; "
+            "an objective or constraint must be a number or empty"
         )
 
 

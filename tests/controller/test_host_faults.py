@@ -175,8 +175,11 @@ def test_a_driver_that_cannot_be_loaded_ends_its_host_with_a_reason(tmp_path):
     create_lab_keys(tmp_path / "keys", ["x"])
     events = []
     hosts = LocalHosts(
-        tmp_path, [HostSpec("x", "no_such_module:Nothing")], keys=tmp_path / "keys",
-        endpoint_file=tmp_path / "endpoints.json", on_event=lambda *event: events.append(event),
+        tmp_path,
+        [HostSpec("x", "no_such_module:Nothing")],
+        keys=tmp_path / "keys",
+        endpoint_file=tmp_path / "endpoints.json",
+        on_event=lambda *event: events.append(event),
     )
     hosts.start()
     for _ in range(500):

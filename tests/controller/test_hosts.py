@@ -20,8 +20,11 @@ def make(tmp_path):
 
     def hosts(names=("a", "b"), **settings):
         one = LocalHosts(
-            tmp_path, [HostSpec(name, "tests.controller.toy_lab:Toy") for name in names], keys=tmp_path / "keys",
-            endpoint_file=tmp_path / "endpoints.json", **settings,
+            tmp_path,
+            [HostSpec(name, "tests.controller.toy_lab:Toy") for name in names],
+            keys=tmp_path / "keys",
+            endpoint_file=tmp_path / "endpoints.json",
+            **settings,
         )
         made.append(one)
         return one

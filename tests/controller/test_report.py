@@ -151,7 +151,7 @@ def test_each_cif_reads_back_as_the_crystal_at_its_measured_volume(magnets):
 
 
 def test_hostile_names_stay_text(tmp_path):
-    evil = "</svg><script>alert(1)</script><img src=x onerror=alert(2)>\"' onload=\"alert(3)"
+    evil = '</svg><script>alert(1)</script><img src=x onerror=alert(2)>"\' onload="alert(3)'
     page = written(made_runs.heusler(tmp_path / "run", hostile=evil), tmp_path / "out", "done")
     assert "script" not in page.tags
     assert "img" not in page.tags
