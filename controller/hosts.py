@@ -149,6 +149,10 @@ class LocalHosts:
         for name in self._signal(signal.SIGKILL):
             self._tell("host-killed", name, f"it did not end in {timeout_s:g} s; {self._last_words(name)}")
         self._wait(5.0)
+        for hosted in self._hosts.values():
+            if hosted.process is not None:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    hosted.process.wait(1.0)  # it may be dead and not yet reaped
 
     def _wait(self, timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s
