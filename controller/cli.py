@@ -186,7 +186,7 @@ def _seconds(text: str) -> float:
 
 def _validate(arguments: Any) -> int:
     from controller.campaign import load_campaign
-    from controller.run import check_acquisition, check_science
+    from controller.science import check_acquisition, check_science
 
     campaign, _ = load_campaign(arguments.file)
     size = check_science(campaign, arguments.file.resolve().parent)

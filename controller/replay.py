@@ -12,8 +12,8 @@ from actors.pipeline import Pipeline
 from controller import events as ev
 from controller.errors import ReplayMismatch
 from controller.journal import Journal
-from controller.run import science_spec
 from controller.rundir import RunDirectory
+from controller.science import science_spec
 from controller.state import State, choice_order, decide, evolve
 
 

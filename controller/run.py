@@ -15,30 +15,26 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from actors.crew import Crew, LocalCrew
 from actors.errors import ActorError
 from actors.orders import Offer
 from actors.pipeline import Pipeline
-from actors.spec import Component, ScienceSpec, StageSpec
 from controller import events as ev
 from controller.approval import Mailbox
 from controller.campaign import Campaign, expand_path, load_campaign
 from controller.dispatcher import Dispatcher, InstrumentInfo, OnStop, StopTable
-from controller.errors import AthanorError, CampaignError, LabNeedsPerson, StorageError
+from controller.errors import CampaignError, LabNeedsPerson, StorageError
 from controller.estop import OPERATOR, latched_message
 from controller.hosts import HostSpec, LocalHosts
 from controller.journal import Journal
 from controller.loop import Loop, Overhead
 from controller.rundir import RunDirectory, RunLock
 from controller.safety import unknown_names
+from controller.science import check_science, make_crew, measured_names, science_spec
 from controller.state import State, evolve
 from instruments.errors import InstrumentError
 from instruments.keys import create_lab_keys
-from instruments.registry import resolve_driver
 from models.errors import ModelError
-from models.quantities import compute, derived_names
-from models.registry import names
-from models.spaces import EnumerableSpace
+from models.quantities import derived_names
 from models.spaces.spec import TableSpec
 
 log = logging.getLogger(__name__)
@@ -137,89 +133,6 @@ def go_on(
             raise LabNeedsPerson(str(error)) from error
         finally:
             journal.close()
-
-
-def science_spec(campaign: Campaign, base_dir: Path) -> ScienceSpec:
-    """The scientific part of a campaign, for the actors."""
-    planner = Component(name=campaign.planner.name, settings=campaign.planner.settings)
-    if planner.name == "direct" and "quantities" not in planner.settings:
-        planner = Component(name="direct", settings={**planner.settings, "quantities": list(measured_names(campaign))})
-    return ScienceSpec(
-        seed=campaign.seed,
-        space=campaign.space,
-        base_dir=str(base_dir),
-        objectives=campaign.objectives,
-        constraints=campaign.constraints,
-        screening=campaign.screening,
-        generator=_component(campaign.generator),
-        predictor=_component(campaign.predictor),
-        acquisition=Component(name=campaign.acquisition.name, settings=campaign.acquisition.settings),
-        planner=planner,
-        pool_size=campaign.pool_size,
-        stages={name: StageSpec(**stage.model_dump()) for name, stage in campaign.compute.stages.items()},
-    )
-
-
-def measured_names(campaign: Campaign) -> tuple[str, ...]:
-    """Quantities that instruments must report: measured objectives, then constraints."""
-    names = [o.name for o in campaign.objectives if o.source == "measured"] + [c.name for c in campaign.constraints]
-    return tuple(dict.fromkeys(names))
-
-
-def check_science(campaign: Campaign, base_dir: Path) -> int | None:
-    """Build what the campaign names, so that a mistake shows before anything starts; returns the space's size.
-
-    Raises:
-        CampaignError: with the field to change.
-    """
-    spec = science_spec(campaign, base_dir)
-    try:
-        space = spec.build_space()
-        planner = spec.planner.build("planners")
-        if isinstance(space, EnumerableSpace):
-            planner.plan(space[0])  # builds a crystal, where there is one
-        if spec.predictor:
-            spec.build_predictor(space)
-        if spec.acquisition.name not in names("acquisitions") and ":" not in spec.acquisition.name:
-            spec.acquisition.build("acquisitions")
-        for instrument in campaign.lab.instruments.values():
-            resolve_driver(instrument.driver)
-        for objective in spec.objectives:
-            _check_source(objective.name, objective.source)
-            if objective.source == "computed" and isinstance(space, EnumerableSpace):
-                compute(objective.name, [space[0]])
-    except (ModelError, InstrumentError, TypeError, ValueError, OSError) as error:
-        raise CampaignError(f"{campaign.name}: {error}") from error
-    return space.size
-
-
-def check_acquisition(campaign: Campaign, base_dir: Path) -> None:
-    """Build the acquisition too, which takes seconds where it loads torch. Raises CampaignError."""
-    spec = science_spec(campaign, base_dir)
-    try:
-        spec.acquisition.build("acquisitions", objectives=list(spec.objectives), constraints=list(spec.constraints))
-    except (ModelError, TypeError, ValueError) as error:
-        raise CampaignError(f"{campaign.name}: acquisition: {error}") from error
-
-
-def _check_source(name: str, source: str) -> None:
-    from models.quantities import derived
-
-    if source == "derived":
-        derived(name)
-
-
-def _component(plugin: Any) -> Component | None:
-    return Component(name=plugin.name, settings=plugin.settings) if plugin else None
-
-
-def make_crew(campaign: Campaign) -> Crew:
-    """The crew that the campaign asks for."""
-    if campaign.compute.backend == "local":
-        return LocalCrew()
-    from actors.ray_crew import RayCrew
-
-    return RayCrew(campaign.compute.address)
 
 
 async def _drive(
@@ -505,6 +418,3 @@ def _version() -> str:
         return version("athanor")
     except PackageNotFoundError:
         return "0+source"
-
-
-__all__ = ["AthanorError", "Lab", "begin", "check_science", "go_on", "host_settings", "science_spec"]

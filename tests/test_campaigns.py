@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from controller.campaign import load_campaign
-from controller.run import check_science
 from controller.rundir import RunDirectory
+from controller.science import check_science
 from controller.state import State
 from models.screening import screen
 from models.spaces import build_space

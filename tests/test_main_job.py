@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from controller.campaign import load_campaign
-from controller.run import check_science
+from controller.science import check_science
 from models import elements
 
 ROOT = Path(__file__).resolve().parents[1]

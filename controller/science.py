@@ -1,0 +1,98 @@
+"""The scientific part of a campaign: as the actors need it, and checked before anything starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from actors.crew import Crew, LocalCrew
+from actors.spec import Component, ScienceSpec, StageSpec
+from controller.campaign import Campaign
+from controller.errors import CampaignError
+from instruments.errors import InstrumentError
+from instruments.registry import resolve_driver
+from models.errors import ModelError
+from models.quantities import compute, derived
+from models.registry import names
+from models.spaces import EnumerableSpace
+
+
+def science_spec(campaign: Campaign, base_dir: Path) -> ScienceSpec:
+    """The scientific part of a campaign, for the actors."""
+    planner = Component(name=campaign.planner.name, settings=campaign.planner.settings)
+    if planner.name == "direct" and "quantities" not in planner.settings:
+        planner = Component(name="direct", settings={**planner.settings, "quantities": list(measured_names(campaign))})
+    return ScienceSpec(
+        seed=campaign.seed,
+        space=campaign.space,
+        base_dir=str(base_dir),
+        objectives=campaign.objectives,
+        constraints=campaign.constraints,
+        screening=campaign.screening,
+        generator=_component(campaign.generator),
+        predictor=_component(campaign.predictor),
+        acquisition=Component(name=campaign.acquisition.name, settings=campaign.acquisition.settings),
+        planner=planner,
+        pool_size=campaign.pool_size,
+        stages={name: StageSpec(**stage.model_dump()) for name, stage in campaign.compute.stages.items()},
+    )
+
+
+def measured_names(campaign: Campaign) -> tuple[str, ...]:
+    """Quantities that instruments must report: measured objectives, then constraints."""
+    names = [o.name for o in campaign.objectives if o.source == "measured"] + [c.name for c in campaign.constraints]
+    return tuple(dict.fromkeys(names))
+
+
+def check_science(campaign: Campaign, base_dir: Path) -> int | None:
+    """Build what the campaign names, so that a mistake shows before anything starts; returns the space's size.
+
+    Raises:
+        CampaignError: with the field to change.
+    """
+    spec = science_spec(campaign, base_dir)
+    try:
+        space = spec.build_space()
+        planner = spec.planner.build("planners")
+        if isinstance(space, EnumerableSpace):
+            planner.plan(space[0])  # builds a crystal, where there is one
+        if spec.predictor:
+            spec.build_predictor(space)
+        if spec.acquisition.name not in names("acquisitions") and ":" not in spec.acquisition.name:
+            spec.acquisition.build("acquisitions")
+        for instrument in campaign.lab.instruments.values():
+            resolve_driver(instrument.driver)
+        for objective in spec.objectives:
+            _check_source(objective.name, objective.source)
+            if objective.source == "computed" and isinstance(space, EnumerableSpace):
+                compute(objective.name, [space[0]])
+    except (ModelError, InstrumentError, TypeError, ValueError, OSError) as error:
+        raise CampaignError(f"{campaign.name}: {error}") from error
+    return space.size
+
+
+def check_acquisition(campaign: Campaign, base_dir: Path) -> None:
+    """Build the acquisition too, which takes seconds where it loads torch. Raises CampaignError."""
+    spec = science_spec(campaign, base_dir)
+    try:
+        spec.acquisition.build("acquisitions", objectives=list(spec.objectives), constraints=list(spec.constraints))
+    except (ModelError, TypeError, ValueError) as error:
+        raise CampaignError(f"{campaign.name}: acquisition: {error}") from error
+
+
+def _check_source(name: str, source: str) -> None:
+    if source == "derived":
+        derived(name)
+
+
+def _component(plugin: Any) -> Component | None:
+    return Component(name=plugin.name, settings=plugin.settings) if plugin else None
+
+
+def make_crew(campaign: Campaign) -> Crew:
+    """The crew that the campaign asks for."""
+    if campaign.compute.backend == "local":
+        return LocalCrew()
+    from actors.ray_crew import RayCrew
+
+    return RayCrew(campaign.compute.address)
