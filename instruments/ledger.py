@@ -88,6 +88,7 @@ class Ledger:
             self._database.execute("PRAGMA journal_mode=WAL")
             self._database.execute("PRAGMA synchronous=FULL")
             self._database.executescript(_SCHEMA)
+            self._epoch = int(self._fact("epoch", "0"))
         except sqlite3.Error as error:
             self._lock.release()
             raise LabError(f"cannot use the ledger {path} ({error}); do not delete it: restore or repair it") from None
@@ -104,12 +105,13 @@ class Ledger:
     @property
     def epoch(self) -> int:
         """The highest controller epoch ever seen."""
-        return int(self._fact("epoch", "0"))
+        return self._epoch
 
     def raise_epoch(self, epoch: int) -> None:
         """Remember a higher epoch; a lower one changes nothing."""
-        if epoch > self.epoch:
+        if epoch > self._epoch:
             self._remember("epoch", str(epoch))
+            self._epoch = epoch
 
     @property
     def stop_reason(self) -> str | None:

@@ -313,13 +313,14 @@ class Outbox:
 
     def __init__(self, session: str, epoch: int = 0):
         self.session, self.epoch, self._sequence = session, epoch, 0
+        self._unique = uuid.uuid4().hex[:16]
 
     def wrap(self, body: Any) -> list[bytes]:
         """Return the frames of the next message that says ``body``. Raises ProtocolError where it is too large."""
         self._sequence += 1
         return encode(
             Message(
-                id=uuid.uuid4().hex,
+                id=f"{self._unique}-{self._sequence}",
                 session=self.session,
                 epoch=self.epoch,
                 sequence=self._sequence,
