@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 PROTOCOL = 1
 MAX_JSON_BYTES = 1 << 20
 """Longest JSON frame; a longer one is refused unread."""
+MAX_BATCH = 256
+"""Most samples in one act."""
 
 
 class Bounds(Strict):
@@ -41,6 +43,8 @@ class CapabilityInfo(Strict):
     limits: dict[str, Bounds] = Field(default_factory=dict)
     quantities: dict[str, Bounds] = Field(default_factory=dict)
     idempotent: bool = False
+    batch: int = Field(default=1, ge=1, le=MAX_BATCH)
+    programme: tuple[Name, ...] = Field(default=(), max_length=MAX_BATCH)
 
     @classmethod
     def of(cls, capability: Capability) -> CapabilityInfo:
@@ -54,6 +58,8 @@ class CapabilityInfo(Strict):
             limits=bounds(capability.limits),
             quantities=bounds(capability.quantities),
             idempotent=capability.idempotent,
+            batch=capability.batch,
+            programme=capability.programme,
         )
 
     def capability(self) -> Capability:
@@ -62,7 +68,9 @@ class CapabilityInfo(Strict):
         def limits(bounds: dict[str, Bounds]) -> dict[str, Limit]:
             return {name: Limit(x.low, x.high) for name, x in bounds.items()}
 
-        return Capability(self.name, limits(self.limits), limits(self.quantities), self.idempotent)
+        return Capability(
+            self.name, limits(self.limits), limits(self.quantities), self.idempotent, self.batch, self.programme
+        )
 
 
 class Announce(Strict):
@@ -96,6 +104,8 @@ class Command(Strict):
         sample: id of the sample.
         parameters: JSON (lists, not tuples; finite numbers), unit in the key.
         seed: what a simulated instrument draws its noise from.
+        batch: ids of all commands that are done in one act, this one among them, in the same order in every member;
+            empty: alone. The host waits until it has them all.
     """
 
     verb: Literal["command"] = "command"
@@ -107,6 +117,7 @@ class Command(Strict):
     sample: Name
     parameters: Facts = Field(default_factory=dict)
     seed: int = Field(default=0, ge=0, lt=1 << 63)
+    batch: tuple[Name, ...] = Field(default=(), max_length=MAX_BATCH)
 
 
 class Accepted(Strict):
@@ -253,7 +264,7 @@ class Health(Strict):
     """Host: alive, and how.
 
     Attributes:
-        busy: command that is running, if any.
+        busy: command that is running, if any; of a batch the first.
         busy_s: how long it has been running.
         stopped: True while an emergency stop is latched.
         facts: the driver's own facts, from the last time that it was idle.
