@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import logging
+import math
 import os
 import queue
-import select
 import signal
 import socket as sockets
 import sqlite3
@@ -59,6 +60,8 @@ log = logging.getLogger("athanor.host")
 EXIT_OK, EXIT_CONFIG, EXIT_HELD, EXIT_DRIVER = 0, 2, 3, 4
 QUEUE_LENGTH = 2
 """Acts taken at most: one that runs and one that waits. A batch is one act, from its first member on."""
+ACCEPT_S = 0.05
+"""An act that is over sooner is answered by its report alone."""
 CONNECTING_S = 0.05
 RESEND_S, RESEND_MAX_S = 1.0, 15.0
 
@@ -80,6 +83,8 @@ class Host:
         self._ledger = Ledger(config.ledger)
         self._events: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._wake_out, self._wake_in = os.pipe()
+        self._poller = zmq.Poller()
+        self._poller.register(self._wake_out, zmq.POLLIN)
         os.set_blocking(self._wake_in, False)
         os.set_blocking(self._wake_out, False)
         self._stopped = self._ledger.stop_reason is not None
@@ -93,6 +98,7 @@ class Host:
         self._batches = Batches()
         self._running: list[str] = []
         self._running_since = 0.0
+        self._accept_due: dict[str, float] = {}
         self._facts: dict[str, Any] = {}
         self._unacknowledged = {command_id: _Unacknowledged() for command_id in self._ledger.unacknowledged()}
         self._volatile: dict[str, Any] = {}  # reports that the ledger could not store yet
@@ -141,20 +147,22 @@ class Host:
     def _post(self, event: Any) -> None:
         """Hand something to the main thread, from any thread or signal."""
         self._events.put(event)
+        if isinstance(event, worker.Started):
+            return  # looked at when its acceptance is due; a report that comes before makes it needless
         with contextlib.suppress(BlockingIOError):  # the pipe is full of wake-up calls already
             os.write(self._wake_in, b".")
 
     def _wait(self) -> None:
-        now = time.monotonic()
-        due = min([self._next_beat, *(x.due for x in self._unacknowledged.values() if self._announced)])
-        poller = zmq.Poller()
-        poller.register(self._wake_out, zmq.POLLIN)
-        if self._work.socket is not None:
-            poller.register(self._work.socket, zmq.POLLIN)
-        poller.poll(int(max(0.0, min(due - now, 1.0)) * 1_000) + 1)
+        due = min(
+            self._next_beat,
+            *self._accept_due.values(),
+            *(x.due for x in self._unacknowledged.values() if self._announced),
+            math.inf,
+        )
+        self._poller.poll(math.ceil(max(0.0, min(due - time.monotonic(), 1.0)) * 1_000))
 
     def _drain(self) -> None:
-        while select.select([self._wake_out], [], [], 0)[0]:
+        with contextlib.suppress(BlockingIOError):
             os.read(self._wake_out, 4096)
         while not self._events.empty():
             self._happened(self._events.get())
@@ -167,6 +175,8 @@ class Host:
                     log.warning("message %d that is not the protocol's was dropped: %s", self._garbage, error)
                 continue
             if self._inbox.fresh(message):
+                for command_id in message.acknowledges if message.epoch >= self._ledger.epoch else ():
+                    self._acknowledged(command_id)
                 try:
                     self._said(message)
                 except sqlite3.Error:  # unanswered, it will come again
@@ -185,12 +195,12 @@ class Host:
                 self._leaving, self._exit = f"the driver cannot be used: {reason}", EXIT_DRIVER
                 self._active.clear()
                 print(f"{self._config.name}: {self._leaving}", file=sys.stderr)
-            case worker.Started(command_id):
+            case worker.Started(command_id, at_s):
                 self._running.append(command_id)
-                self._running_since, self._safe = time.monotonic(), False
-                self._send(Accepted(command_id=command_id))
+                self._running_since, self._safe = at_s, False
             case worker.NotStarted(command_id, reason, retry):
                 command = self._active.pop(command_id, None)
+                self._accept_due.pop(command_id, None)
                 if command is not None and command.batch and not retry:
                     self._batches.drop(command.batch, broken=reason)
                 self._send(Refused(command_id=command_id, reason=reason, retry=retry))
@@ -216,6 +226,7 @@ class Host:
     def _ended(self, report: Any, stored: bool) -> None:
         if stored:
             self._active.pop(report.command_id, None)
+            self._accept_due.pop(report.command_id, None)
             self._volatile.pop(report.command_id, None)
             with contextlib.suppress(ValueError):
                 self._running.remove(report.command_id)
@@ -266,9 +277,7 @@ class Host:
             case Query(command_id=command_id):
                 self._send(self._known(command_id))
             case Acknowledge(command_id=command_id):
-                if command_id not in self._volatile:
-                    self._unacknowledged.pop(command_id, None)
-                    self._ledger.acknowledge(command_id)
+                self._acknowledged(command_id)
             case Reset(who=who, reason=reason):
                 if self._write(lambda: self._ledger.latch(None), "the stop's reset"):
                     log.warning("the stop was reset by %s: %s", who, reason)
@@ -282,6 +291,11 @@ class Host:
                 self._send_health()
             case _:
                 log.warning("a controller does not say %r; dropped", body.verb)
+
+    def _acknowledged(self, command_id: str) -> None:
+        if command_id not in self._volatile:
+            self._unacknowledged.pop(command_id, None)
+            self._ledger.acknowledge(command_id)
 
     def _command(self, command: Command, epoch: int) -> None:
         command_id = command.command_id
@@ -320,8 +334,11 @@ class Host:
         waits = bool(self._active)
         self._active |= {member.command_id: member for member in act}
         self._worker.submit(act, epoch)
-        for member in act if waits else []:
-            self._send(Accepted(command_id=member.command_id))
+        for member in act:
+            if waits:
+                self._send(Accepted(command_id=member.command_id))
+            else:
+                self._accept_due[member.command_id] = time.monotonic() + ACCEPT_S
 
     def _programme(self, command: Command) -> tuple[str, ...]:
         return (self._capabilities or {})[command.capability].programme
@@ -391,6 +408,12 @@ class Host:
             for command_id, state in list(self._unacknowledged.items()):
                 if now >= state.due:
                     self._send_report(command_id, self._volatile.get(command_id))
+        for command_id, due in list(self._accept_due.items()):
+            if now >= due and command_id in self._running:
+                del self._accept_due[command_id]
+                self._send(Accepted(command_id=command_id))
+            elif now >= due:
+                self._accept_due[command_id] = now + ACCEPT_S
         for batch in self._batches.overdue(now, self._lease_s):
             self._break(batch, f"the rest of its batch did not come in {self._lease_s:.0f} s")
         if silent > self._lease_s and not self._safe and not self._active:
@@ -405,7 +428,10 @@ class Host:
         endpoints = self._config.find()
         if endpoints and endpoints["work"] != self._work.endpoint:
             log.info("connecting to %s", endpoints["work"])
+            if self._work.socket is not None:
+                self._poller.unregister(self._work.socket)
             self._work.connect(endpoints["work"])
+            self._poller.register(self._work.socket, zmq.POLLIN)
             self._announced = False
         if endpoints:
             self._ear.follow(endpoints["stop"])
@@ -455,6 +481,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--config", type=Path, required=True, help="JSON file, see instruments.host.HostConfig")
     parser.add_argument("--linger-s", type=float, help="end after so many seconds without a controller")
     given = parser.parse_args(arguments)
+    gc.freeze()  # what was imported stays: looking through it again and again costs more than the work does
     sys.setswitchinterval(0.001)  # a driver that computes in Python must not keep a stop waiting
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     try:

@@ -158,11 +158,11 @@ class Ledger:
             raise LabError(f"only {free >> 20} MiB are free beside the ledger {self.path}; make room, then try again")
         with self._transaction() as database:
             for command in commands:
-                _insert(database, command, epoch)
                 changed = database.execute(
-                    "UPDATE commands SET state = 'started', starts = starts + 1 "
-                    "WHERE command_id = ? AND state = 'received'",
-                    (command.command_id,),
+                    "INSERT INTO commands (command_id, digest, command, epoch, state, starts) "
+                    "VALUES (?, ?, ?, ?, 'started', 1) ON CONFLICT (command_id) DO UPDATE "
+                    "SET state = 'started', starts = starts + 1 WHERE state = 'received'",
+                    (command.command_id, digest(command), command.model_dump_json(), epoch),
                 ).rowcount
                 if changed != 1:
                     raise LabError(f"command {command.command_id} was started before; it is never started again")

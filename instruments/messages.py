@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 PROTOCOL = 1
 MAX_JSON_BYTES = 1 << 20
+MAX_ACKNOWLEDGES = 256
 """Longest JSON frame; a longer one is refused unread."""
 MAX_BATCH = 256
 """Most samples in one act."""
@@ -307,6 +308,8 @@ class Message(Strict):
         epoch: of the controller's lease; a host repeats the highest one that it has seen.
         sequence: counts up within a session and a channel; what does not count up is dropped as a replay.
         sent: sender's wall clock, an annotation that decides nothing.
+        acknowledges: command ids of reports that are in the controller's journal, as an ``Acknowledge`` each would say;
+            they may ride on any message of the controller.
         body: what it says.
     """
 
@@ -316,6 +319,7 @@ class Message(Strict):
     epoch: int = Field(ge=0, lt=1 << 63)
     sequence: int = Field(ge=0, lt=1 << 63)
     sent: Annotated[str, Field(max_length=40)] = ""
+    acknowledges: Annotated[tuple[Name, ...], Field(max_length=MAX_ACKNOWLEDGES)] = ()
     body: Body
 
 
@@ -326,16 +330,18 @@ class Outbox:
         self.session, self.epoch, self._sequence = session, epoch, 0
         self._unique = uuid.uuid4().hex[:16]
 
-    def wrap(self, body: Any) -> list[bytes]:
+    def wrap(self, body: Any, acknowledges: tuple[str, ...] = ()) -> list[bytes]:
         """Return the frames of the next message that says ``body``. Raises ProtocolError where it is too large."""
         self._sequence += 1
         return encode(
-            Message(
+            Message.model_construct(  # our own values, checked where they came from and again by whoever reads them
+                protocol=1,
                 id=f"{self._unique}-{self._sequence}",
                 session=self.session,
                 epoch=self.epoch,
                 sequence=self._sequence,
                 sent=datetime.now(UTC).isoformat(timespec="milliseconds"),
+                acknowledges=acknowledges,
                 body=body,
             )
         )

@@ -34,8 +34,8 @@ ADMITTED: dict[Channel, tuple[Role, ...]] = {"work": ("host",), "stop": ("host",
 
 HIGH_WATER = 64
 HANDSHAKE_MS = 5_000
-ZMTP_HEARTBEAT_MS = 1_000
-ZMTP_TIMEOUT_MS = 4_000
+ZMTP_HEARTBEAT_MS = 2_000
+ZMTP_TIMEOUT_MS = 6_000
 _HANDSHAKE_FAILED = (
     zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_AUTH
 )
@@ -155,10 +155,10 @@ class Server:
     async def receive(self, channel: Channel) -> tuple[Peer, list[bytes]] | None:
         """Wait for the next message: who, and its frames. None where the sender's key has left the registry."""
         socket, arrived = self._sockets[channel], self._arrived[channel]
-        while not socket.events & zmq.POLLIN:
+        while not _readable(socket):
             arrived.clear()
             # The descriptor speaks once: what came between the question and the clearing must not be slept over.
-            if not socket.events & zmq.POLLIN:
+            if not _readable(socket):
                 await arrived.wait()
         route, *frames = socket.recv_multipart(flags=zmq.NOBLOCK, copy=False)
         entry = self._user(route)
@@ -188,7 +188,8 @@ class Server:
         except zmq.ZMQError:
             return False
         finally:
-            self._arrived[channel].set()  # sending may swallow the descriptor's word that something has come
+            if _readable(socket):  # sending may swallow the descriptor's word that something has come
+                self._arrived[channel].set()
         return True
 
     def close(self) -> None:
@@ -248,12 +249,9 @@ class Client:
 
     def receive(self) -> list[bytes] | None:
         """Return the next message's frames, or None where none waits."""
-        if self.socket is None:
+        if self.socket is None or not _readable(self.socket):
             return None
-        try:
-            return self.socket.recv_multipart(flags=zmq.NOBLOCK)
-        except zmq.Again:
-            return None
+        return self.socket.recv_multipart(flags=zmq.NOBLOCK)
 
     def close(self) -> None:
         """Drop the connection."""
@@ -277,6 +275,10 @@ def read_endpoints(path: Path) -> dict[Channel, str] | None:
         return {"work": str(found["work"]), "stop": str(found["stop"])}
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _readable(socket: zmq.Socket) -> bool:
+    return bool(socket.get(zmq.EVENTS) & zmq.POLLIN)  # type: ignore[operator]
 
 
 def _harden(socket: Any) -> None:

@@ -53,9 +53,10 @@ class Broken:
 
 @dataclass(frozen=True)
 class Started:
-    """``started`` is on disk."""
+    """``started`` is on disk, since ``at_s`` (``time.monotonic()``)."""
 
     command_id: str
+    at_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -228,9 +229,9 @@ class Worker:
         except (InstrumentError, sqlite3.Error) as error:
             self._not_started(act, f"{CANNOT_RECORD}: {error}")
             return
-        for command in act:
-            self._on_event(Started(command.command_id))
         stops, begun = self._stops, time.monotonic()
+        for command in act:
+            self._on_event(Started(command.command_id, begun))
         self._running.set()
         try:
             if self._shut.is_set():
