@@ -140,6 +140,12 @@ class Dispatcher:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), left)
 
+    async def returned(self, instrument: str) -> None:
+        """Return once the host of an instrument is connected."""
+        while instrument not in self.instruments or not self.instruments[instrument].connected:
+            self._changed.clear()
+            await self._changed.wait()
+
     async def execute(self, instrument: str, command: Command, on_progress: OnProgress | None = None) -> Report:
         """Have a command executed at most once, and return its report.
 
