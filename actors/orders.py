@@ -90,7 +90,10 @@ class Recipe(BaseModel):
 
 
 class Offer(BaseModel):
-    """A capability as an instrument announced it, in plain numbers (``None`` is unbounded)."""
+    """A capability as an instrument announced it, in plain numbers (``None`` is unbounded).
+
+    ``allowed``: the only words that a parameter may be, where the lab says so.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -98,6 +101,7 @@ class Offer(BaseModel):
     idempotent: bool = False
     limits: dict[str, tuple[float | None, float | None]] = Field(default_factory=dict)
     quantities: dict[str, tuple[float | None, float | None]] = Field(default_factory=dict)
+    allowed: dict[str, tuple[str, ...]] = Field(default_factory=dict)
 
 
 class Science(Protocol):
@@ -159,4 +163,8 @@ def _breach(route: Route, offered: dict[str, Offer]) -> str:
                 continue
             if (low is not None and value < low) or (high is not None and value > high):
                 return f"{op.capability}: {name} = {value:g} is outside {low} .. {high}"
+        for name, words in offered[op.capability].allowed.items():
+            value = op.parameters.get(name)
+            if isinstance(value, str) and value not in words:
+                return f"{op.capability}: {name} = {value} is not allowed; allowed: {', '.join(words)}"
     return ""

@@ -9,11 +9,11 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from actors.orders import ChoiceOrder
+from actors.orders import ChoiceOrder, Step
 from controller import events as ev
 from controller.campaign import Campaign
 from controller.gate import judge
-from controller.records import Command, Experiment, InstrumentState, State
+from controller.records import Command, Experiment, State
 from controller.safety import breaches
 from instruments.messages import command_id
 from models.outcome import evaluate
@@ -80,7 +80,16 @@ def derive_seed(*parts: object) -> int:
 
 def _decisions(state: State) -> Sequence[ev.AnyDecision]:
     campaign = state.require()
-    rules = (_returned, _step_ends_now, _approval_ends, _experiment_ends, _retire, _order_commands, _order_choice)
+    rules = (
+        _policy,
+        _returned,
+        _step_ends_now,
+        _approval_ends,
+        _experiment_ends,
+        _retire,
+        _order_commands,
+        _order_choice,
+    )
     for rule in rules:
         events = rule(state, campaign)
         if events:
@@ -92,6 +101,22 @@ def _decisions(state: State) -> Sequence[ev.AnyDecision]:
         if events:
             return events
     return []
+
+
+def _policy(state: State, campaign: Campaign) -> Sequence[ev.AnyDecision]:
+    """The lab's verdict on what is unknown, where it has one; after an emergency stop a person must look."""
+    verdicts = campaign.lab.policies.unknown
+    if not verdicts or state.latched:
+        return []
+    found: list[ev.AnyDecision] = []
+    for command in state.unknown():
+        step = state.experiments[command.order.experiment].next_step
+        if step is not None and step.idempotent and step.capability in verdicts:
+            verdict, reason = verdicts[step.capability], f"policies.unknown.{step.capability} of the lab"
+            found.append(
+                ev.Reconciled(command_id=command.order.command_id, verdict=verdict, by=ev.POLICY, reason=reason)
+            )
+    return found
 
 
 def _returned(state: State, campaign: Campaign) -> Sequence[ev.AnyDecision]:
@@ -223,11 +248,7 @@ def _order_commands(state: State, campaign: Campaign) -> Sequence[ev.AnyDecision
         if step is None or experiment.command_id or experiment.waits_for_people:
             continue
         name = next(
-            (
-                name
-                for name in sorted(state.instruments)
-                if name not in taken and _usable(state.instruments[name], step.capability)
-            ),
+            (name for name in sorted(state.instruments) if name not in taken and _usable(state, name, step)),
             None,
         )
         if name is None:
@@ -237,8 +258,9 @@ def _order_commands(state: State, campaign: Campaign) -> Sequence[ev.AnyDecision
     return events
 
 
-def _usable(instrument: InstrumentState, capability: str) -> bool:
-    return not instrument.busy and not instrument.retired and capability in instrument.offers
+def _usable(state: State, name: str, step: Step) -> bool:
+    instrument = state.instruments[name]
+    return not instrument.busy and not instrument.retired and state.may_take(name, step)
 
 
 def _order(state: State, campaign: Campaign, experiment: Experiment, instrument: str) -> ev.CommandOrdered:

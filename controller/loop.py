@@ -20,7 +20,7 @@ from controller.estop import latched_message
 from controller.journal import Journal
 from controller.safety import narrowed
 from controller.state import ChooseTask, CommandTask, PlanTask, State, Task, choice_order, decide, evolve
-from instruments.errors import CANNOT_RECORD, OutcomeUnknown, Refused
+from instruments.errors import CANNOT_RECORD, Fenced, OutcomeUnknown, Refused
 from instruments.messages import Command, Report
 
 QUIET_S = 0.02
@@ -87,6 +87,10 @@ class Loop:
     def post(self, *events: ev.Event) -> None:
         """Tell the loop what happened outside; for callbacks on the loop's own thread."""
         self._outcomes.put_nowait(list(events))
+
+    def fail(self, error: Exception) -> None:
+        """End with an error from outside, once what has happened so far is on disk."""
+        self._outcomes.put_nowait(error)
 
     async def run(self) -> None:
         """Run until the campaign is finished.
@@ -277,18 +281,20 @@ class Loop:
             step=order.step,
             attempt=order.attempt,
             capability=step.capability,
-            sample=experiment.id,
+            sample=self.state.sample(experiment.id),
             parameters=step.parameters,
             seed=order.seed,
         )
         try:
             report = await self.hands.execute(order.instrument, command)
+        except Fenced:
+            raise
         except Refused as error:
             if CANNOT_RECORD in str(error):  # about the host's disk, not about the command: it waits for its turn
                 raise LabNeedsPerson(f"{error}. Then `athanor resume`: no experiment is lost.") from error
             return ev.CommandReported(command_id=order.command_id, status="refused", message=str(error))
         except OutcomeUnknown as error:
-            return ev.OutcomeUnknown(command_id=order.command_id, evidence=str(error))
+            return ev.OutcomeUnknown(command_id=order.command_id, evidence=str(error), facts=error.facts)
         arrays = {
             header.name: self.journal.stage_blob(frame, header.dtype, header.shape)
             for header, frame in zip(report.arrays, report.frames, strict=True)
