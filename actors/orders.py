@@ -68,6 +68,7 @@ class Step(BaseModel):
         quantities: readings that must come back.
         idempotent: doing it twice does no harm to the sample.
         bounds: physical bounds (low, high) of each reading, as the instruments announced them.
+        max_wait_h: longest time in hours between the end of this step and the begin of the next one.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -77,6 +78,7 @@ class Step(BaseModel):
     quantities: tuple[str, ...]
     idempotent: bool = False
     bounds: dict[str, tuple[float | None, float | None]] = Field(default_factory=dict)
+    max_wait_h: float | None = None
 
 
 class Recipe(BaseModel):
@@ -90,7 +92,10 @@ class Recipe(BaseModel):
 
 
 class Offer(BaseModel):
-    """A capability as an instrument announced it, in plain numbers (``None`` is unbounded)."""
+    """A capability as an instrument announced it, in plain numbers (``None`` is unbounded).
+
+    ``batch``: the most samples in one act; ``programme``: the parameters that must then be equal.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -98,6 +103,8 @@ class Offer(BaseModel):
     idempotent: bool = False
     limits: dict[str, tuple[float | None, float | None]] = Field(default_factory=dict)
     quantities: dict[str, tuple[float | None, float | None]] = Field(default_factory=dict)
+    batch: int = 1
+    programme: tuple[str, ...] = ()
 
 
 class Science(Protocol):
@@ -144,6 +151,7 @@ def compile_recipe(routes: list[Route], offers: tuple[Offer, ...]) -> Recipe:
                     for name in op.quantities
                     if name in offered[op.capability].quantities
                 },
+                max_wait_h=op.max_wait_h,
             )
             for op in route.operations
         )

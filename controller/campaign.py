@@ -42,10 +42,14 @@ class Budget(_Section):
 
 
 class Instrument(_Section):
-    """One instrument host: its driver and the driver's settings."""
+    """One instrument host: its driver and the driver's settings.
+
+    ``slots``: samples that may lie in it; ``None``: as many as the largest batch that it announces.
+    """
 
     driver: str
     settings: dict[str, Any] = Field(default_factory=dict)
+    slots: int | None = Field(default=None, ge=1, le=1000)
 
 
 class Lab(_Section):
@@ -59,6 +63,8 @@ class Lab(_Section):
         stop_failed_synthesis: skip the remaining steps once a constraint is measured and violated.
         max_faults: faults in a row after which an instrument is out of service.
         timeout_s: wall seconds without a sign of life from an instrument host before the campaign gives up on it.
+        storage: places to put samples down between steps, one for each sample in the lab; ``None``: no limit.
+        scheduler: ``plain`` (a rule), ``optimal`` (OR-Tools CP-SAT), or ``auto``: optimal where batches make it pay.
     """
 
     clock: Literal["simulated", "wall"] = "wall"
@@ -68,6 +74,8 @@ class Lab(_Section):
     stop_failed_synthesis: bool = True
     max_faults: int = Field(default=3, ge=1)
     timeout_s: float = Field(default=120.0, gt=0)
+    storage: int | None = Field(default=None, ge=1)
+    scheduler: Literal["plain", "optimal", "auto"] = "auto"
 
 
 class Stage(_Section):

@@ -131,6 +131,10 @@ def _parser() -> argparse.ArgumentParser:
         person.add_argument("--reason", default="", help="why")
         person.set_defaults(approve=name == "approve")
 
+    from controller.cli_instruments import add_commands
+
+    add_commands(commands, _add)
+
     doctor = _add(commands, "doctor", _doctor, "test this machine", "athanor doctor")
     doctor.add_argument("--json", action="store_true", help="one object for programs")
 

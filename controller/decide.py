@@ -5,7 +5,7 @@ The rules stand in the order in which they are asked; each returns what follows 
 
 from __future__ import annotations
 
-import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,37 +13,13 @@ from actors.orders import ChoiceOrder
 from controller import events as ev
 from controller.campaign import Campaign
 from controller.gate import judge
-from controller.records import Command, Experiment, InstrumentState, State
-from controller.safety import breaches
-from instruments.messages import command_id
-from models.outcome import evaluate
+from controller.ordering import Turn, derive_seed, finished
+from controller.records import Command, Experiment, State
+from controller.schedule import order_by_schedule, order_schedule
+from controller.tasks import ChooseTask, ScheduleTask, Task
 
 ASKED_AHEAD = 4
 """Recipes that may wait for people before nothing more is chosen: the lab goes on, and does not choose blindly."""
-
-
-@dataclass(frozen=True)
-class ChooseTask:
-    """Have the science answer the outstanding choice order."""
-
-    decision: int
-
-
-@dataclass(frozen=True)
-class PlanTask:
-    """Have the science plan an experiment."""
-
-    experiment: str
-
-
-@dataclass(frozen=True)
-class CommandTask:
-    """See a command through: send it, or ask what became of it."""
-
-    command_id: str
-
-
-Task = ChooseTask | PlanTask | CommandTask
 
 
 @dataclass(frozen=True)
@@ -73,19 +49,14 @@ def choice_order(state: State, order: ev.ChoiceOrdered) -> ChoiceOrder:
     )
 
 
-def derive_seed(*parts: object) -> int:
-    """A 31-bit seed that depends on all parts and on nothing else."""
-    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:4], "big") >> 1
-
-
 def _decisions(state: State) -> Sequence[ev.AnyDecision]:
     campaign = state.require()
-    rules = (_returned, _step_ends_now, _approval_ends, _experiment_ends, _retire, _order_commands, _order_choice)
+    rules = (_returned, _step_ends_now, _waits_end, _experiment_ends, _retire, _order_commands, _order_choice)
     for rule in rules:
         events = rule(state, campaign)
         if events:
             return events
-    if state.choosing or _unplanned(state):
+    if state.choosing or state.filing.unplanned or state.scheduling:
         return []
     for rule in (_simulated_step_ends, _simulated_wait_ends, _campaign_ends):
         events = rule(state, campaign)
@@ -98,27 +69,37 @@ def _returned(state: State, campaign: Campaign) -> Sequence[ev.AnyDecision]:
     """A command that provably did nothing takes no time and is ordered again."""
     return [
         ev.StepFinished(
-            command_id=name, finish_s=command.order.start_s, verdict="order_again", reason=command.report.message
+            command_id=command.order.command_id,
+            finish_s=command.order.start_s,
+            verdict="order_again",
+            reason=command.report.message,
         )
-        for name, command in state.commands.items()
-        if command.report is not None and command.report.status == "untouched"
-    ][:1]
+        for command in state.filing.reported.values()
+        if command.report is not None and _did_nothing(command, command.report)
+    ]
+
+
+def _did_nothing(command: Command, report: ev.CommandReported) -> bool:
+    """Untouched, or refused with its whole batch: one member of it may be to blame, so each goes alone."""
+    return report.status == "untouched" or (report.status == "refused" and bool(command.order.batch))
 
 
 def _step_ends_now(state: State, campaign: Campaign) -> Sequence[ev.AnyDecision]:
     if campaign.lab.clock == "simulated":
         return []
-    return [_judged(state, command) for command in state.commands.values() if command.report is not None][:1]
+    return [_judged(state, command) for command in state.filing.reported.values()]
 
 
 def _simulated_step_ends(state: State, campaign: Campaign) -> Sequence[ev.AnyDecision]:
     """Advance simulated time to the earliest end, once every running instrument has said how long it takes."""
     if campaign.lab.clock != "simulated":
         return []
-    running = [command for command in state.commands.values() if not command.unknown or command.report is not None]
-    if not running or any(command.report is None for command in running):
+    running = state.filing.reported.values()
+    if not running or state.filing.under_way:
         return []
-    return [_judged(state, min(running, key=lambda c: (_finish_s(state, c), c.order.experiment)))]
+    return [
+        _judged(state, min(running, key=lambda c: (_finish_s(state, c), state.experiments[c.order.experiment].number)))
+    ]
 
 
 def _finish_s(state: State, command: Command) -> float:
@@ -145,115 +126,80 @@ def _judged(state: State, command: Command) -> ev.StepFinished:
     )
 
 
-def _approval_ends(state: State, campaign: Campaign) -> Sequence[ev.AnyDecision]:
-    """A recipe that nobody has approved in time, where the campaign says that this rejects it."""
-    return [event for event in _expiring(state) if event.at_s <= state.now_s][:1]
+def _waits_end(state: State, campaign: Campaign) -> Sequence[ev.AnyDecision]:
+    """A recipe that nobody has approved in time; a sample that has waited too long between two steps."""
+    return [event for deadline_s, event in _waits(state) if deadline_s < state.now_s]
 
 
 def _simulated_wait_ends(state: State, campaign: Campaign) -> Sequence[ev.AnyDecision]:
     """In simulated time nobody waits for people: where nothing runs, it is the earliest deadline at once."""
-    if campaign.lab.clock != "simulated" or any(c.report is None and not c.unknown for c in state.commands.values()):
+    if campaign.lab.clock != "simulated" or state.filing.under_way:
         return []
-    return sorted(_expiring(state), key=lambda event: event.at_s)[:1]
+    return [event for _, event in sorted(_waits(state), key=lambda wait: wait[0])][:1]
 
 
-def _expiring(state: State) -> list[ev.ApprovalExpired]:
-    return [
-        ev.ApprovalExpired(experiment=name, at_s=experiment.approval.deadline_s)
-        for name, experiment in state.active.items()
-        if experiment.waits_for_people and experiment.approval and experiment.approval.deadline_s is not None
-    ]
+def next_deadline_s(state: State) -> float:
+    """The lab time after which something ends that only waits; infinite where nothing does."""
+    return min((deadline_s for deadline_s, _ in _waits(state)), default=math.inf)
+
+
+def _waits(state: State) -> list[tuple[float, ev.ApprovalExpired | ev.SampleExpired]]:
+    """(deadline, what happens then) of everything that waits."""
+    found: list[tuple[float, ev.ApprovalExpired | ev.SampleExpired]] = []
+    for name, experiment in state.filing.asking.items():
+        if experiment.approval and (deadline_s := experiment.approval.deadline_s) is not None:
+            found.append((deadline_s, ev.ApprovalExpired(experiment=name, at_s=deadline_s)))
+    for due_s, _, name in state.filing.due:
+        at_s, since_s = max(due_s, state.now_s), state.experiments[name].held_since_s
+        waited_h, most_h = (at_s - since_s) / 3600, (due_s - since_s) / 3600
+        reason = f"expired: waited {waited_h:.3g} h, at most {most_h:.3g} h"
+        found.append((due_s, ev.SampleExpired(experiment=name, at_s=at_s, reason=reason)))
+    return found
 
 
 def _experiment_ends(state: State, campaign: Campaign) -> Sequence[ev.AnyDecision]:
-    for experiment in state.active.values():
-        end = _end_of(experiment) or _unsafe(campaign, experiment)
-        if end:
-            outcome, reason = end
-            values = evaluate(campaign.objectives, campaign.constraints, experiment.candidate, experiment.readings)
-            if outcome == "failed_synthesis":  # what was measured is a property of something else
-                lost = {o.name for o in campaign.objectives if o.source != "computed"}
-                values = {name: value for name, value in values.items() if name not in lost}
-            if outcome == "measured":
-                missing = [o.name for o in campaign.objectives if o.name not in values]
-                if missing:
-                    outcome, reason = "failed_measurement", f"{', '.join(missing)} was not measured by any step"
-            return [ev.ExperimentFinished(experiment=experiment.id, outcome=outcome, values=values, reason=reason)]  # type: ignore[arg-type]
-    return []
+    over = sorted(state.filing.over.values(), key=lambda experiment: experiment.number)
+    return [finished(state, experiment, *_end_of(experiment)) for experiment in over]
 
 
-def _unsafe(campaign: Campaign, experiment: Experiment) -> tuple[str, str] | None:
-    """The envelope once more before a step is ordered, whatever let the recipe pass."""
-    step = experiment.next_step
-    if step is None or experiment.command_id:
-        return None
-    found = breaches(campaign.safety, step)
-    reason = f"not safe, step {experiment.step + 1} not sent: {'; '.join(found)}"
-    return ("failed_measurement", reason) if found else None
-
-
-def _end_of(experiment: Experiment) -> tuple[str, str] | None:
+def _end_of(experiment: Experiment) -> tuple[str, str]:
     if experiment.ended:
         return experiment.ended
-    if experiment.recipe is None or experiment.command_id:
-        return None
-    if not experiment.recipe.steps:
+    if experiment.recipe is not None and not experiment.recipe.steps:
         return "failed_measurement", f"no recipe: {experiment.recipe.reason}"
-    return ("measured", "") if experiment.step >= len(experiment.recipe.steps) else None
+    return "measured", ""
 
 
 def _retire(state: State, campaign: Campaign) -> Sequence[ev.AnyDecision]:
-    return [
-        ev.InstrumentRetired(instrument=name, reason=f"{instrument.faults} faults in a row")
-        for name, instrument in sorted(state.instruments.items())
-        if instrument.faults >= campaign.lab.max_faults and not instrument.retired
-    ]
+    """The circuit breaker: too many faults in a row, or a host that comes and goes."""
+    found: list[ev.AnyDecision] = []
+    for name in sorted(state.filing.troubled):
+        instrument = state.instruments[name]
+        if instrument.retired:
+            continue
+        if instrument.faults >= campaign.lab.max_faults:
+            found.append(ev.InstrumentRetired(instrument=name, reason=f"{instrument.faults} faults in a row"))
+        elif instrument.losses >= campaign.lab.max_faults:
+            reason = f"lost {instrument.losses} times, last: {instrument.absent or 'it has come back'}"
+            found.append(ev.InstrumentRetired(instrument=name, reason=reason))
+    return found
 
 
 def _order_commands(state: State, campaign: Campaign) -> Sequence[ev.AnyDecision]:
-    """Give every free instrument the first experiment that needs it, in the order of choice."""
-    if state.stopping or state.latched or (campaign.lab.clock == "simulated" and _unplanned(state)):
+    """Give the free instruments to those who wait for them."""
+    if state.stopping or state.latched or not state.filing.waiting:
+        return []
+    if campaign.lab.clock == "simulated" and state.filing.unplanned:
         # In simulated time a plan takes no time, so it is waited for: the order of events must not hang on the wall
         # clock.
         return []
-    events: list[ev.AnyDecision] = []
-    taken: set[str] = set()
-    for experiment in state.active.values():
-        step = experiment.next_step
-        if step is None or experiment.command_id or experiment.waits_for_people:
-            continue
-        name = next(
-            (
-                name
-                for name in sorted(state.instruments)
-                if name not in taken and _usable(state.instruments[name], step.capability)
-            ),
-            None,
-        )
-        if name is None:
-            continue
-        taken.add(name)
-        events.append(_order(state, campaign, experiment, name))
-    return events
-
-
-def _usable(instrument: InstrumentState, capability: str) -> bool:
-    return not instrument.busy and not instrument.retired and capability in instrument.offers
-
-
-def _order(state: State, campaign: Campaign, experiment: Experiment, instrument: str) -> ev.CommandOrdered:
-    run_id = state.started.run_id if state.started else ""
-    return ev.CommandOrdered(
-        command_id=command_id(run_id, experiment.id, experiment.step, experiment.attempt),
-        experiment=experiment.id,
-        step=experiment.step,
-        round=experiment.round,
-        attempt=experiment.attempt,
-        instrument=instrument,
-        start_s=state.now_s,
-        # Neither the run nor the attempt is in the seed: a repeated simulated act is the same act.
-        seed=derive_seed(campaign.seed, experiment.id, experiment.step, experiment.round),
-    )
+    if events := order_schedule(state):
+        return events
+    if campaign.lab.clock == "simulated" and state.scheduling is not None:
+        return []
+    turn = Turn(state)
+    order_by_schedule(state, turn)
+    return turn.events
 
 
 def _order_choice(state: State, campaign: Campaign) -> Sequence[ev.AnyDecision]:
@@ -261,8 +207,8 @@ def _order_choice(state: State, campaign: Campaign) -> Sequence[ev.AnyDecision]:
     if state.choosing or ending:
         return []
     left = campaign.budget.experiments - len(state.experiments)
-    asked = sum(experiment.waits_for_people for experiment in state.active.values())
-    waiting = sum(experiment.waiting_to_start for experiment in state.active.values()) - asked
+    asked = len(state.filing.asking)
+    waiting = len(state.filing.unstarted) - asked
     if left <= 0 or waiting >= campaign.lab.queue or asked >= ASKED_AHEAD or not state.instruments:
         return []
     number = state.decisions + 1
@@ -297,13 +243,11 @@ def _campaign_ends(state: State, campaign: Campaign) -> Sequence[ev.AnyDecision]
     return [ev.CampaignFinished(reason=reason, finish_s=state.now_s)]
 
 
-def _unplanned(state: State) -> list[str]:
-    return [name for name, experiment in state.active.items() if experiment.recipe is None and not experiment.ended]
-
-
 def _tasks(state: State) -> tuple[Task, ...]:
-    tasks: list[Task] = [CommandTask(n) for n, c in state.commands.items() if c.report is None and not c.unknown]
-    tasks += [PlanTask(name) for name in _unplanned(state)]
-    if state.choosing:
+    filing = state.filing
+    tasks: list[Task] = [*filing.under_way.values(), *filing.absent.values(), *filing.unplanned.values()]
+    if state.scheduling is not None:
+        tasks.append(ScheduleTask(state.scheduling.number))
+    if state.choosing is not None:
         tasks.append(ChooseTask(state.choosing.decision))
     return tuple(tasks)

@@ -99,13 +99,14 @@ class Dispatcher:
         )
         endpoints = self._server.open()
         write_endpoints(self._endpoint_file, endpoints)
-        jobs: list[Coroutine[Any, Any, None]] = [self._read("work"), self._read("stop"), self._beat()]
+        jobs: list[Coroutine[Any, Any, None]] = [self._read("work"), self._read("stop"), self._beat(), self._chase()]
         jobs += [self._server.refusals("work"), self._server.refusals("stop")]
         self._tasks = [asyncio.create_task(job) for job in jobs]
 
     async def close(self, *, release: bool) -> None:
         """End. With ``release`` the hosts are told to finish what they run and exit; otherwise they wait for us."""
         await asyncio.gather(*self._operator_stops.values(), return_exceptions=True)
+        await self._acknowledge_all()
         if release and self._server is not None:
             deadline = time.monotonic() + 2.0
             while time.monotonic() < deadline:
@@ -139,6 +140,12 @@ class Dispatcher:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), left)
 
+    async def returned(self, instrument: str) -> None:
+        """Return once the host of an instrument is connected."""
+        while instrument not in self.instruments or not self.instruments[instrument].connected:
+            self._changed.clear()
+            await self._changed.wait()
+
     async def execute(self, instrument: str, command: Command, on_progress: OnProgress | None = None) -> Report:
         """Have a command executed at most once, and return its report.
 
@@ -156,43 +163,63 @@ class Dispatcher:
             self._flights[command.command_id] = flight
         flight.waiters += 1
         try:
-            return await self._pursue(instrument, flight)
+            if (kept := self._reports.get(command.command_id)) is not None:
+                return kept
+            await self._pursue(flight)
+            return await asyncio.shield(flight.future)
         finally:
             flight.waiters -= 1
             if not flight.waiters and self._flights.get(command.command_id) is flight:
                 del self._flights[command.command_id]
+                if flight.future.done() and not flight.future.cancelled():
+                    flight.future.exception()  # seen
 
-    async def _pursue(self, instrument: str, flight: Flight) -> Report:
-        begun, command_id = time.monotonic(), flight.command.command_id
+    async def _pursue(self, flight: Flight) -> None:
+        """Send the command, or ask what became of it; ``_chase`` does so again while there is no answer."""
+        flight.due = time.monotonic() + (min(POLL_S, self._loss_timeout_s) if flight.accepted else self._resend_s)
+        info = self.instruments.get(flight.instrument)
+        if info is not None and info.connected:
+            if flight.accepted or self._stop is not None:
+                await self._send(flight.instrument, messages.Query(command_id=flight.command.command_id))
+            else:
+                await self._send(flight.instrument, flight.command)
+
+    async def _chase(self) -> None:
+        """Every command that is under way: sent again, asked about again, or given up when its host is silent."""
         while True:
-            if (kept := self._reports.get(command_id)) is not None:
-                return kept
-            info = self.instruments.get(instrument)
-            if info is not None and info.connected:
-                if flight.accepted or self._stop is not None:
-                    await self._send(instrument, messages.Query(command_id=command_id))
-                else:
-                    await self._send(instrument, flight.command)
-            pause_s = min(POLL_S, self._loss_timeout_s) if flight.accepted else self._resend_s
-            done, _ = await asyncio.wait([flight.future], timeout=pause_s)
-            if done:
-                return flight.future.result()
-            info = self.instruments.get(instrument)
-            silent = time.monotonic() - max(begun, info.last_seen if info else 0.0)
-            if silent > self._loss_timeout_s:
-                raise InstrumentLost(
-                    f"{instrument} has been silent for {silent:.0f} s with command {command_id} "
-                    f"{'accepted' if flight.accepted else 'not known to have arrived'}{flight.progress}; "
-                    "repair or restart its host, then resume"
+            await asyncio.sleep(min(0.1, self._resend_s / 4))
+            await self._acknowledge_all()
+            now = time.monotonic()
+            for flight in [f for f in self._flights.values() if f.due <= now and not f.future.done()]:
+                info = self.instruments.get(flight.instrument)
+                silent = now - max(flight.begun, info.last_seen if info else 0.0)
+                if silent <= self._loss_timeout_s:
+                    await self._pursue(flight)
+                    continue
+                flight.future.set_exception(
+                    InstrumentLost(
+                        f"{flight.instrument} has been silent for {silent:.0f} s with command "
+                        f"{flight.command.command_id} "
+                        f"{'accepted' if flight.accepted else 'not known to have arrived'}{flight.progress}; "
+                        "repair or restart its host, then resume"
+                    )
                 )
 
     async def acknowledge(self, instrument: str, command_id: str) -> None:
-        """The report is in the journal: the host may forget it. Losing this is harmless, the host asks again."""
+        """The report is in the journal: the host may forget it. Losing this is harmless, the host asks again.
+
+        It rides on the next message to this host, which is its next command or comes a tenth of a second later.
+        """
         self._reports.pop(command_id, None)
         self._acknowledged[command_id] = None
         if len(self._acknowledged) > REMEMBERED:
             del self._acknowledged[next(iter(self._acknowledged))]
-        await self._send(instrument, messages.Acknowledge(command_id=command_id))
+        self._lines.setdefault(instrument, Line()).acknowledges.append(command_id)
+
+    async def _acknowledge_all(self) -> None:
+        for name, line in list(self._lines.items()):
+            if line.acknowledges:
+                await self._send(name, messages.Acknowledge(command_id=line.acknowledges.pop()))
 
     @property
     def stopping(self) -> bool:
@@ -252,9 +279,13 @@ class Dispatcher:
     async def _send(self, name: str, body: Any, channel: Channel = "work") -> bool:
         line = self._lines.get(name)
         route = (line.route if channel == "work" else line.stop_route) if line else b""
-        if not route or self._server is None:
+        if line is None or not route or self._server is None:
             return False
-        return await self._server.send(channel, route, self._outboxes[channel].wrap(body))
+        riding: tuple[str, ...] = ()
+        if channel == "work" and line.acknowledges:
+            riding = tuple(line.acknowledges[: messages.MAX_ACKNOWLEDGES])
+            del line.acknowledges[: len(riding)]
+        return await self._server.send(channel, route, self._outboxes[channel].wrap(body, riding))
 
     async def _beat(self) -> None:
         last = time.monotonic()

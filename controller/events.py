@@ -43,12 +43,16 @@ class CampaignStarted(Fact):
 
 
 class ControllerStarted(Fact):
-    """A controller took the run; ``epoch`` grows with each one."""
+    """A controller took the run; ``epoch`` grows with each one.
+
+    ``away_s``: seconds on the wall clock since the run was last written, during which samples went on waiting.
+    """
 
     kind: Literal["controller_started"] = "controller_started"
     epoch: int
     pid: int
     host: str
+    away_s: float = 0.0
 
 
 class InstrumentAnnounced(Fact):
@@ -93,7 +97,8 @@ class CommandOrdered(Decision):
     """The intent to act, on disk before the command leaves.
 
     ``attempt`` counts the orders of a step, each a new command. ``round`` counts its measurements: a new round draws
-    new noise, while an order repeated because a sensor proved that nothing had happened does not.
+    new noise, while an order repeated because a sensor proved that nothing had happened does not. ``batch`` has the ids
+    of all commands of one act, this one among them; empty: alone. ``position`` is where the sample lies during the step.
     """
 
     kind: Literal["command_ordered"] = "command_ordered"
@@ -105,6 +110,8 @@ class CommandOrdered(Decision):
     instrument: str
     start_s: float
     seed: int
+    batch: tuple[str, ...] = ()
+    position: str = ""
 
 
 class CommandReported(Fact):
@@ -168,6 +175,15 @@ class ApprovalExpired(Decision):
     at_s: float
 
 
+class SampleExpired(Decision):
+    """A sample has waited longer between two steps than its recipe allows; it is not processed further."""
+
+    kind: Literal["sample_expired"] = "sample_expired"
+    experiment: str
+    at_s: float
+    reason: str
+
+
 class StepFinished(Decision):
     """The gate's verdict on a report, at the time the step ended."""
 
@@ -189,11 +205,56 @@ class ExperimentFinished(Decision):
 
 
 class InstrumentRetired(Decision):
-    """Too many faults in a row: out of service until a person repairs it and resumes."""
+    """Too many faults in a row, or too many losses: out of service until a person repairs it and resumes."""
 
     kind: Literal["instrument_retired"] = "instrument_retired"
     instrument: str
     reason: str
+
+
+class OutOfService(Fact):
+    """An instrument cannot be asked now. What it was told waits for it; who waits for its turn goes elsewhere.
+
+    ``returns``: it may come back by itself; otherwise a person must do something and resume.
+    """
+
+    kind: Literal["out_of_service"] = "out_of_service"
+    instrument: str
+    reason: str
+    returns: bool = True
+
+
+class BackInService(Fact):
+    """The host of an instrument that was out of service is connected again."""
+
+    kind: Literal["back_in_service"] = "back_in_service"
+    instrument: str
+
+
+class ScheduleOrdered(Decision):
+    """Ask the scheduler who goes where and in which order, given the samples and instruments as they are now."""
+
+    kind: Literal["schedule_ordered"] = "schedule_ordered"
+    schedule: int
+
+
+class Act(_Event):
+    """One act of a schedule: which samples, at which step, on which instrument, when (lab seconds)."""
+
+    instrument: str
+    step: int
+    experiments: tuple[str, ...]
+    start_s: float
+
+
+class ScheduleMade(Fact):
+    """What the scheduler answered. Without acts, ``reason`` says why there is no schedule, and the plain rule serves."""
+
+    kind: Literal["schedule_made"] = "schedule_made"
+    schedule: int
+    acts: tuple[Act, ...]
+    solver: str = ""
+    reason: str = ""
 
 
 class StopRequested(Fact):
@@ -267,9 +328,11 @@ AnyDecision = (
     ChoiceOrdered
     | CommandOrdered
     | ApprovalExpired
+    | SampleExpired
     | StepFinished
     | ExperimentFinished
     | InstrumentRetired
+    | ScheduleOrdered
     | CampaignFinished
 )
 
@@ -287,9 +350,14 @@ Event = Annotated[
     | Approved
     | Rejected
     | ApprovalExpired
+    | SampleExpired
     | StepFinished
     | ExperimentFinished
     | InstrumentRetired
+    | OutOfService
+    | BackInService
+    | ScheduleOrdered
+    | ScheduleMade
     | StopRequested
     | StopLatched
     | StopAcknowledged

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from controller import events as ev
+from controller import samples, schedule
 from controller.campaign import parse_campaign
+from controller.durations import note_duration
 from controller.records import Approval, Command, Experiment, InstrumentState, State, StepRecord
 from controller.safety import Amounts, amounts, breaches, forbidden_use, needs_approval, over_the_cap, person, unpriced
 from models.observation import Observation
+
+FORGIVEN_AFTER = 10
+"""Acts that an instrument must do without a loss before its earlier losses no longer count."""
 
 
 def evolve(state: State, event: ev.Event) -> State:
@@ -27,13 +33,31 @@ def _controller_started(state: State, event: ev.ControllerStarted) -> None:
     state.epoch = event.epoch
     state.stopping = ""
     for instrument in state.instruments.values():
-        instrument.faults, instrument.retired = 0, ""
+        if not instrument.in_service:
+            schedule.drop(state)
+        instrument.faults, instrument.faulty_act, instrument.losses, instrument.steady = 0, "", 0, 0
+        instrument.retired = instrument.absent = ""
+        _reach_changed(state, instrument)
+    if state.campaign is not None and state.campaign.lab.clock == "wall" and event.away_s:
+        _time_went_on(state, event.away_s)
+
+
+def _time_went_on(state: State, away_s: float) -> None:
+    """Lab time stands still without a controller; what lies in the lab does not."""
+    for experiment in state.active.values():
+        if experiment.due_s < math.inf:
+            experiment.due_s, experiment.held_since_s = experiment.due_s - away_s, experiment.held_since_s - away_s
+            state.filing.experiment(experiment)
+    for command in state.commands.values():
+        command.away_s += away_s
 
 
 def _instrument_announced(state: State, event: ev.InstrumentAnnounced) -> None:
     instrument = state.instruments.setdefault(event.instrument, InstrumentState(event.instrument))
     instrument.driver = event.driver
     instrument.offers = {offer.capability: offer for offer in event.offers}
+    state.filing.offers(state)
+    state.news = True
 
 
 def _choice_ordered(state: State, event: ev.ChoiceOrdered) -> None:
@@ -49,10 +73,19 @@ def _choice_made(state: State, event: ev.ChoiceMade) -> None:
     for choice in event.choices:
         experiment = Experiment(f"E{len(state.experiments) + 1:04d}", choice, event.decision)
         state.experiments[experiment.id] = state.active[experiment.id] = experiment
+        state.filing.experiment(experiment)
 
 
 def _recipe_planned(state: State, event: ev.RecipePlanned) -> None:
-    experiment, safety = state.experiments[event.experiment], state.require().safety
+    experiment = state.experiments[event.experiment]
+    _take_recipe(state, experiment, event)
+    state.holds = state.holds or any(step.max_wait_h is not None for step in event.recipe.steps)
+    state.news = True
+    state.filing.experiment(experiment)
+
+
+def _take_recipe(state: State, experiment: Experiment, event: ev.RecipePlanned) -> None:
+    safety = state.require().safety
     recipe = experiment.recipe = event.recipe
     if not recipe.steps:
         return
@@ -79,6 +112,8 @@ def _approved(state: State, event: ev.Approved) -> None:
         given = experiment.approval.given
         if person(event.by) not in map(person, given):
             given.append(event.by)
+        state.news = True
+        state.filing.experiment(experiment)
 
 
 def _rejected(state: State, event: ev.Rejected) -> None:
@@ -86,18 +121,36 @@ def _rejected(state: State, event: ev.Rejected) -> None:
     if experiment is not None and experiment.waits_for_people:
         why = f": {event.reason}" if event.reason else ""
         experiment.ended = ("failed_measurement", f"rejected by {event.by}{why}")
+        state.filing.experiment(experiment)
 
 
 def _approval_expired(state: State, event: ev.ApprovalExpired) -> None:
     state.now_s = max(state.now_s, event.at_s)
-    state.experiments[event.experiment].ended = ("failed_measurement", "nobody approved it in time")
+    _end(state, state.experiments[event.experiment], "nobody approved it in time")
+
+
+def _sample_expired(state: State, event: ev.SampleExpired) -> None:
+    state.now_s = max(state.now_s, event.at_s)
+    _end(state, state.experiments[event.experiment], event.reason)
+    schedule.drop(state)
+
+
+def _end(state: State, experiment: Experiment, reason: str) -> None:
+    experiment.ended = ("failed_measurement", reason)
+    state.filing.experiment(experiment)
 
 
 def _command_ordered(state: State, event: ev.CommandOrdered) -> None:
-    state.commands[event.command_id] = Command(event)
-    experiment = state.experiments[event.experiment]
+    command = state.commands[event.command_id] = Command(event)
+    experiment, instrument = state.experiments[event.experiment], state.instruments[event.instrument]
     experiment.command_id, experiment.ordered = event.command_id, True
-    state.instruments[event.instrument].busy = event.command_id
+    instrument.running[event.command_id] = None
+    step = experiment.next_step
+    samples.place(state, experiment, event.position, f"step {event.step + 1}: {step.capability if step else ''}")
+    schedule.note_order(state, event)
+    state.filing.experiment(experiment)
+    state.filing.command(command, instrument)
+    state.filing.instrument(instrument)
 
 
 def _command_reported(state: State, event: ev.CommandReported) -> None:
@@ -113,6 +166,7 @@ def _command_reported(state: State, event: ev.CommandReported) -> None:
         command.report = event.model_copy(update={"status": "untouched"})  # only the moment was wrong
     else:
         command.report = event
+    state.filing.command(command, state.instruments[command.order.instrument])
 
 
 def _outcome_unknown(state: State, event: ev.OutcomeUnknown) -> None:
@@ -124,7 +178,11 @@ def _outcome_unknown(state: State, event: ev.OutcomeUnknown) -> None:
 def _quarantine(state: State, command: Command, evidence: str) -> None:
     command.unknown = evidence
     # The sample waits for a verdict; the instrument answers again, so others may use it.
-    state.instruments[command.order.instrument].busy = ""
+    instrument = state.instruments[command.order.instrument]
+    instrument.running.pop(command.order.command_id, None)
+    state.filing.command(command, instrument)
+    state.filing.instrument(instrument)
+    schedule.drop(state)
 
 
 def _reconciled(state: State, event: ev.Reconciled) -> None:
@@ -132,8 +190,8 @@ def _reconciled(state: State, event: ev.Reconciled) -> None:
     if command is None or command.report is not None:
         return
     if event.verdict == "discard":
-        state.experiments[command.order.experiment].ended = ("failed_measurement", f"discarded by {event.by}")
         _release(state, command)
+        _end(state, state.experiments[command.order.experiment], f"discarded by {event.by}")
         return
     statuses: dict[str, ev.ReportStatus] = {"done": "ok", "failed": "failed", "repeat": "untouched"}
     message = f"{event.verdict} by {event.by}: {event.reason}"
@@ -143,6 +201,8 @@ def _reconciled(state: State, event: ev.Reconciled) -> None:
         readings=event.readings,
         message=message,
     )
+    state.filing.command(command, state.instruments[command.order.instrument])
+    state.news = True
 
 
 def _release(state: State, command: Command) -> None:
@@ -150,20 +210,34 @@ def _release(state: State, command: Command) -> None:
     del state.commands[order.command_id]
     state.experiments[order.experiment].command_id = ""
     instrument = state.instruments[order.instrument]
-    if instrument.busy == order.command_id:
-        instrument.busy = ""
+    instrument.running.pop(order.command_id, None)
+    state.filing.command_over(order.command_id)
+    state.filing.instrument(instrument)
 
 
 def _step_finished(state: State, event: ev.StepFinished) -> None:
     command = state.commands[event.command_id]
-    order, report = command.order, command.report
-    experiment, instrument = state.experiments[order.experiment], state.instruments[order.instrument]
+    experiment = state.experiments[command.order.experiment]
     _release(state, command)
+    if event.verdict != "accepted":
+        schedule.drop(state)
     if event.verdict == "order_again":
         experiment.attempt += 1
-        return
+        experiment.alone = experiment.alone or bool(command.report and command.report.status == "refused")
+    else:
+        _take_verdict(state, event, command, experiment)
+    state.filing.experiment(experiment)
+
+
+def _take_verdict(state: State, event: ev.StepFinished, command: Command, experiment: Experiment) -> None:
+    order, report = command.order, command.report
+    instrument = state.instruments[order.instrument]
     state.now_s = max(state.now_s, event.finish_s)
-    instrument.busy_s += event.finish_s - order.start_s
+    if not any(other in state.commands for other in order.batch):  # one act, counted once
+        instrument.busy_s += event.finish_s - order.start_s
+        instrument.steady += 1
+        if instrument.steady >= FORGIVEN_AFTER:
+            instrument.losses = 0
     readings = dict(report.readings) if report else {}
     experiment.records.append(
         StepRecord(
@@ -178,10 +252,18 @@ def _step_finished(state: State, event: ev.StepFinished) -> None:
             command_id=event.command_id,
         )
     )
-    instrument.faults = instrument.faults + 1 if event.verdict == "fault" else 0
+    if event.verdict == "fault":
+        instrument.faults += instrument.faulty_act != command.act
+        instrument.faulty_act = command.act
+    elif instrument.faulty_act != command.act:
+        instrument.faults = 0
+    state.filing.instrument(instrument)
+    experiment.due_s = math.inf
     if event.verdict == "accepted":
+        _note_time(state, event, command, experiment)
         experiment.readings.update(readings)
         experiment.step, experiment.round, experiment.attempt = experiment.step + 1, 1, 0
+        experiment.alone = False
         experiment.ended = _violated(state, experiment)
     elif event.verdict == "measure_again" or (event.verdict == "fault" and _may_repeat(state, experiment, order)):
         experiment.round += 1
@@ -190,6 +272,19 @@ def _step_finished(state: State, event: ev.StepFinished) -> None:
         experiment.ended = ("failed_synthesis", event.reason)
     else:
         experiment.ended = ("failed_measurement", event.reason)
+
+
+def _note_time(state: State, event: ev.StepFinished, command: Command, experiment: Experiment) -> None:
+    """What the step took, and the holding time that begins with its end."""
+    step, hold_s, stated_s = experiment.next_step, experiment.hold_s, command.report.duration_s if command.report else 0
+    took_s = event.finish_s - command.order.start_s
+    if step is not None:
+        note_duration(state, step, stated_s if command.away_s and stated_s else took_s)
+    if hold_s is not None:
+        # Reported to a controller that had been away: the sample has been lying there since.
+        lain_s = min(command.away_s, max(0.0, took_s + command.away_s - stated_s)) if command.away_s else 0.0
+        experiment.held_since_s = event.finish_s - lain_s
+        experiment.due_s = experiment.held_since_s + hold_s
 
 
 def _may_repeat(state: State, experiment: Experiment, order: ev.CommandOrdered) -> bool:
@@ -217,6 +312,10 @@ def _violated(state: State, experiment: Experiment) -> tuple[str, str] | None:
 def _experiment_finished(state: State, event: ev.ExperimentFinished) -> None:
     experiment = state.active.pop(event.experiment)
     experiment.outcome, experiment.reason, experiment.values = event.outcome, event.reason, event.values
+    samples.leave(state, experiment, event.outcome)
+    if schedule.foresees(state, experiment):
+        schedule.drop(state)
+    state.filing.experiment(experiment)
     if not experiment.ordered:  # nothing was used
         state.planned, experiment.amounts = state.planned.plus(experiment.amounts, -1), Amounts()
     state.observations.append(
@@ -228,6 +327,39 @@ def _experiment_finished(state: State, event: ev.ExperimentFinished) -> None:
 
 def _instrument_retired(state: State, event: ev.InstrumentRetired) -> None:
     state.instruments[event.instrument].retired = event.reason
+    state.filing.instrument(state.instruments[event.instrument])
+    schedule.drop(state)
+
+
+def _out_of_service(state: State, event: ev.OutOfService) -> None:
+    instrument = state.instruments[event.instrument]
+    if not instrument.absent:
+        instrument.losses, instrument.steady = instrument.losses + 1, 0
+    instrument.absent, instrument.returns = event.reason, event.returns
+    _reach_changed(state, instrument)
+    schedule.drop(state)
+
+
+def _back_in_service(state: State, event: ev.BackInService) -> None:
+    instrument = state.instruments[event.instrument]
+    instrument.absent = ""
+    _reach_changed(state, instrument)
+    schedule.drop(state)
+
+
+def _reach_changed(state: State, instrument: InstrumentState) -> None:
+    for command_id in instrument.running:
+        state.filing.command(state.commands[command_id], instrument)
+    state.filing.instrument(instrument)
+
+
+def _schedule_ordered(state: State, event: ev.ScheduleOrdered) -> None:
+    state.schedules, state.news = event.schedule, False
+    state.scheduling = schedule.pose(state, event.schedule)
+
+
+def _schedule_made(state: State, event: ev.ScheduleMade) -> None:
+    schedule.adopt(state, event)
 
 
 def _stop_requested(state: State, event: ev.StopRequested) -> None:
@@ -280,9 +412,14 @@ _HANDLERS = {
     ev.Approved: _approved,
     ev.Rejected: _rejected,
     ev.ApprovalExpired: _approval_expired,
+    ev.SampleExpired: _sample_expired,
     ev.StepFinished: _step_finished,
     ev.ExperimentFinished: _experiment_finished,
     ev.InstrumentRetired: _instrument_retired,
+    ev.OutOfService: _out_of_service,
+    ev.BackInService: _back_in_service,
+    ev.ScheduleOrdered: _schedule_ordered,
+    ev.ScheduleMade: _schedule_made,
     ev.StopRequested: _stop_requested,
     ev.StopLatched: _stop_latched,
     ev.StopAcknowledged: _stop_acknowledged,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -49,6 +50,7 @@ class Line:
     stop_route: bytes = b""
     inbox: Inbox = field(default_factory=Inbox)
     garbage: int = 0
+    acknowledges: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -60,5 +62,7 @@ class Flight:
     future: asyncio.Future[Report]
     on_progress: OnProgress | None
     waiters: int = 0
+    begun: float = field(default_factory=time.monotonic)
+    due: float = 0.0
     accepted: bool = False
     progress: str = ""

@@ -7,6 +7,7 @@ event that orders it.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -18,9 +19,22 @@ from controller.approval import waiting_lines
 from controller.errors import Interrupted, LabNeedsPerson
 from controller.estop import latched_message
 from controller.journal import Journal
+from controller.optimal import make_schedule
 from controller.safety import narrowed
-from controller.state import ChooseTask, CommandTask, PlanTask, State, Task, choice_order, decide, evolve
-from instruments.errors import CANNOT_RECORD, OutcomeUnknown, Refused
+from controller.state import (
+    ChooseTask,
+    CommandTask,
+    PlanTask,
+    ReturnTask,
+    ScheduleTask,
+    State,
+    Task,
+    choice_order,
+    decide,
+    evolve,
+    next_deadline_s,
+)
+from instruments.errors import CANNOT_RECORD, InstrumentLost, OutcomeUnknown, Refused
 from instruments.messages import Command, Report
 
 QUIET_S = 0.02
@@ -35,7 +49,11 @@ class Hands(Protocol):
     """The controller's end of the laboratory network, as the loop uses it."""
 
     async def execute(self, instrument: str, command: Command) -> Report:
-        """See one command through; equal ids are one act. Raises Refused, OutcomeUnknown, InstrumentError."""
+        """See one command through; equal ids are one act. Raises Refused, OutcomeUnknown, InstrumentLost."""
+        ...
+
+    async def returned(self, instrument: str) -> None:
+        """Return once the host of an instrument is connected."""
         ...
 
     async def acknowledge(self, instrument: str, command_id: str) -> None:
@@ -99,8 +117,7 @@ class Loop:
         try:
             while True:
                 begin = time.perf_counter()
-                self._settle()
-                wanted = self._wanted()
+                wanted = self._wanted(self._settle())
                 fresh = [task for task in wanted if task not in self._running]
                 leaving = any(isinstance(task, CommandTask) for task in fresh)
                 if leaving or not wanted or self.state.finished:
@@ -111,7 +128,8 @@ class Loop:
                 self.watch(self.state)
                 if self.state.finished:
                     return
-                if not wanted and not self._stop_is_being_answered() and not self._waits_for_people():
+                hopeful = any(not isinstance(task, ReturnTask) for task in wanted)
+                if not hopeful and not self._stop_is_being_answered() and not self._waits_for_people():
                     self._nothing_to_do()
                 await self._take_outcomes()
         finally:
@@ -119,12 +137,12 @@ class Loop:
                 running.cancel()
             await asyncio.gather(*self._running.values(), return_exceptions=True)
 
-    def _settle(self) -> None:
-        """Append every event that follows from the state."""
+    def _settle(self) -> tuple[Task, ...]:
+        """Append every event that follows from the state; returns what should be under way then."""
         while True:
             plan = decide(self.state)
             if not plan.events:
-                break
+                return plan.tasks
             self.append(plan.events)
 
     async def _make_durable(self) -> None:
@@ -140,8 +158,7 @@ class Loop:
         for event in events:
             self.state = evolve(self.state, event)
 
-    def _wanted(self) -> list[Task]:
-        tasks = decide(self.state).tasks
+    def _wanted(self, tasks: tuple[Task, ...]) -> list[Task]:
         if self.state.latched:
             # What was sent before the stop is waited for; nothing is sent after it.
             return [task for task in tasks if isinstance(task, CommandTask) and task in self._running]
@@ -184,9 +201,9 @@ class Loop:
                 f"{'; '.join(waiting)}. `athanor approve RUN EXPERIMENT --by NAME` or `athanor reject ...`, "
                 "then `athanor resume`."
             )
-        retired = [f"{i.name}: {i.retired}" for i in self.state.instruments.values() if i.retired]
-        if retired:
-            names = "; ".join(retired)
+        out = [f"{i.name}: {i.retired or i.absent}" for i in self.state.instruments.values() if not i.in_service]
+        if out:
+            names = "; ".join(out)
             raise LabNeedsPerson(f"out of service: {names}. Repair it, then `athanor resume`; no sample is lost.")
         waiting = sorted({s.capability for e in self.state.active.values() if (s := e.next_step) is not None})
         raise LabNeedsPerson(f"no instrument offers {', '.join(waiting) or 'anything'}: check lab.instruments.")
@@ -203,7 +220,7 @@ class Loop:
             begin = time.perf_counter()
             await self._make_durable()
             self.overhead.turns[-1] += time.perf_counter() - begin
-            batch = [await self._outcomes.get()]
+            batch = [await self._next_outcome()]
         while not self._outcomes.empty():
             batch.append(self._outcomes.get_nowait())
         for outcome in batch:
@@ -223,6 +240,16 @@ class Loop:
                 if any(isinstance(event, ev.StopLatched) for event in outcome):
                     self.journal.commit()
 
+    async def _next_outcome(self) -> list[ev.Event] | BaseException:
+        """The next outcome; on the wall clock also nothing, once a sample or a person has let a deadline pass."""
+        left_s = next_deadline_s(self.state) - self.now_s()
+        if self.state.require().lab.clock == "simulated" or left_s == math.inf:
+            return await self._outcomes.get()
+        try:
+            return await asyncio.wait_for(self._outcomes.get(), max(0.0, left_s) + QUIET_S)
+        except TimeoutError:
+            return []
+
     def _note_reports(self, outcome: list[ev.Event]) -> None:
         """Remember to acknowledge reports, which may be done only once they are committed."""
         for event in outcome:
@@ -237,6 +264,11 @@ class Loop:
                 outcome = await self._choose(task)
             elif isinstance(task, PlanTask):
                 outcome = await self._plan(task)
+            elif isinstance(task, ScheduleTask):
+                outcome = await self._schedule(task)
+            elif isinstance(task, ReturnTask):
+                await self.hands.returned(task.instrument)
+                outcome = ev.BackInService(instrument=task.instrument)
             else:
                 outcome = await self._command(task)
         except asyncio.CancelledError:
@@ -265,6 +297,12 @@ class Loop:
             raise LabNeedsPerson(f"{recipe.reason}: add the instrument under lab.instruments, or name another planner.")
         return ev.RecipePlanned(experiment=experiment.id, recipe=recipe)
 
+    async def _schedule(self, task: ScheduleTask) -> ev.Event:
+        problem = self.state.scheduling
+        if problem is None or problem.number != task.schedule:
+            raise RuntimeError(f"schedule {task.schedule} is not outstanding")
+        return await asyncio.to_thread(make_schedule, problem)
+
     async def _command(self, task: CommandTask) -> ev.Event:
         order = self.state.commands[task.command_id].order
         experiment = self.state.experiments[order.experiment]
@@ -280,15 +318,18 @@ class Loop:
             sample=experiment.id,
             parameters=step.parameters,
             seed=order.seed,
+            batch=order.batch,
         )
         try:
             report = await self.hands.execute(order.instrument, command)
         except Refused as error:
             if CANNOT_RECORD in str(error):  # about the host's disk, not about the command: it waits for its turn
-                raise LabNeedsPerson(f"{error}. Then `athanor resume`: no experiment is lost.") from error
+                return ev.OutOfService(instrument=order.instrument, reason=str(error), returns=False)
             return ev.CommandReported(command_id=order.command_id, status="refused", message=str(error))
         except OutcomeUnknown as error:
             return ev.OutcomeUnknown(command_id=order.command_id, evidence=str(error))
+        except InstrumentLost as error:  # the command waits for its host, which answers from its ledger
+            return ev.OutOfService(instrument=order.instrument, reason=str(error))
         arrays = {
             header.name: self.journal.stage_blob(frame, header.dtype, header.shape)
             for header, frame in zip(report.arrays, report.frames, strict=True)

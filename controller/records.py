@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from actors.orders import Offer, Recipe, StageReport, Step
 from controller import events as ev
 from controller.campaign import Campaign
+from controller.filing import Filing, Key
+from controller.problem import ScheduleProblem
 from controller.safety import Amounts
 from models.candidate import Candidate
 from models.observation import Choice, Observation
@@ -19,6 +22,22 @@ class Command:
     order: ev.CommandOrdered
     report: ev.CommandReported | None = None
     unknown: str = ""
+    away_s: float = 0.0
+    """Seconds without a controller since it was ordered."""
+
+    @property
+    def act(self) -> str:
+        """What all commands of one physical act have in common."""
+        return self.order.batch[0] if self.order.batch else self.order.command_id
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a sample came to lie, from when (lab seconds), and why."""
+
+    position: str
+    from_s: float
+    why: str
 
 
 @dataclass
@@ -49,7 +68,16 @@ class Approval:
 
 @dataclass
 class Experiment:
-    """One chosen candidate on its way through the lab."""
+    """One chosen candidate on its way through the lab: its sample has the same identity.
+
+    Attributes (beside those that name themselves):
+        home: number of the place in the storage that is the sample's own from its first step to its end; 0: none.
+        position: where it lies now, ``storage/3`` or ``kiln/2``; empty before the first step and after the end.
+        history: every position, oldest first.
+        due_s: lab seconds by which the next step must have begun; the holding time runs since ``held_since_s``.
+        alone: its batch was refused, so it goes without company.
+        filed: where ``controller.filing`` has it.
+    """
 
     id: str
     choice: Choice
@@ -68,6 +96,26 @@ class Experiment:
     outcome: str = ""
     reason: str = ""
     values: dict[str, float] = field(default_factory=dict)
+    home: int = 0
+    position: str = ""
+    history: list[Placement] = field(default_factory=list)
+    due_s: float = math.inf
+    held_since_s: float = 0.0
+    alone: bool = False
+    filed: tuple[str, Key] | None = None
+
+    @property
+    def number(self) -> int:
+        """Its place in the order of choice."""
+        return int(self.id[1:])
+
+    @property
+    def hold_s(self) -> float | None:
+        """How long the sample may wait after its next (or running) step; ``None``: it keeps, or nothing follows."""
+        step, steps = self.next_step, self.recipe.steps if self.recipe else ()
+        if step is None or step.max_wait_h is None or self.step + 1 >= len(steps):
+            return None
+        return 3600 * step.max_wait_h
 
     @property
     def candidate(self) -> Candidate:
@@ -95,15 +143,49 @@ class Experiment:
 
 @dataclass
 class InstrumentState:
-    """What an instrument offers and whether it may be used."""
+    """What an instrument offers and whether it may be used.
+
+    Attributes (beside those that name themselves):
+        running: commands that it has been told and that have not ended.
+        lying: slot -> the experiment whose sample lies there.
+        faults: acts in a row that ended with a fault; ``faulty_act``: the last of them.
+        losses: how often it went silent, lately; ``steady``: steps ended since the last time.
+        absent: why it cannot be asked now; ``returns``: it may come back by itself.
+        retired: why it gets no more orders until a person resumes.
+    """
 
     name: str
     driver: str = ""
     offers: dict[str, Offer] = field(default_factory=dict)
-    busy: str = ""
+    running: dict[str, None] = field(default_factory=dict)
+    lying: dict[int, str] = field(default_factory=dict)
     busy_s: float = 0.0
     faults: int = 0
+    faulty_act: str = ""
+    losses: int = 0
+    steady: int = 0
+    absent: str = ""
+    returns: bool = True
     retired: str = ""
+
+    @property
+    def busy(self) -> str:
+        """The (first) command under way; empty where it is free."""
+        return next(iter(self.running), "")
+
+    @property
+    def in_service(self) -> bool:
+        """It may be given orders."""
+        return not self.absent and not self.retired
+
+
+@dataclass
+class Schedule:
+    """What the scheduler planned and has not been ordered yet, by instrument and by (experiment, step)."""
+
+    number: int
+    acts: dict[str, list[ev.Act]]
+    of: dict[tuple[str, int], ev.Act]
 
 
 @dataclass
@@ -111,7 +193,10 @@ class State:
     """Everything that is known about a campaign. ``evolve`` alone changes it.
 
     While ``latched``, an emergency stop holds: nothing is commanded. ``resetting`` is a reset that a person has given
-    and that the instruments have not all confirmed.
+    and that the instruments have not all confirmed. ``homes`` says whose the places of the storage are; ``durations_s``
+    what steps of one kind took (``controller.durations``). ``scheduling`` is the question that the scheduler has not
+    answered; ``schedule`` its last answer; ``news``: something has happened since then that a schedule should know;
+    ``holds``: some recipe has a maximum holding time.
     """
 
     campaign: Campaign | None = None
@@ -136,6 +221,14 @@ class State:
     resetting: ev.StopReset | None = None
     finished: str = ""
     compute_restarts: int = 0
+    filing: Filing = field(default_factory=Filing)
+    homes: dict[int, str] = field(default_factory=dict)
+    durations_s: dict[str, list[float]] = field(default_factory=dict)
+    schedules: int = 0
+    scheduling: ScheduleProblem | None = None
+    schedule: Schedule | None = None
+    news: bool = False
+    holds: bool = False
 
     def require(self) -> Campaign:
         """The campaign; raises RuntimeError before ``CampaignStarted``."""
@@ -150,6 +243,10 @@ class State:
             for capability, offer in self.instruments[name].offers.items():
                 found.setdefault(capability, offer)
         return tuple(found[name] for name in sorted(found))
+
+    def may_take(self, name: str, step: Step) -> bool:
+        """True where an instrument offers a step."""
+        return step.capability in self.instruments[name].offers
 
     def unknown(self) -> list[Command]:
         """Commands whose outcome nobody knows yet."""

@@ -293,6 +293,8 @@ def _announcements(state: State, lab: Lab) -> list[ev.Event]:
             Offer(
                 capability=c.name,
                 idempotent=c.idempotent,
+                batch=c.batch,
+                programme=c.programme,
                 limits={key: _bounds(limit) for key, limit in c.limits.items()},
                 quantities={key: _bounds(limit) for key, limit in c.quantities.items()},
             )

@@ -164,6 +164,11 @@ def amounts(safety: Safety, recipe: Recipe) -> Amounts:
     return Amounts(grams, hours, cost + hours * safety.prices.per_hour)
 
 
+def stated_hours(step: Step) -> float:
+    """How long a step takes as far as its parameters say it, in hours; 0 where they do not."""
+    return math.fsum(_hours(step.parameters))
+
+
 def over_the_cap(safety: Safety, planned: Amounts, used_hours: float, wanted: Amounts) -> list[str]:
     """A sentence for every total that a recipe would exceed, on top of what is planned (or, in hours, used) already."""
     found: list[str] = []

@@ -7,9 +7,11 @@ tests.
 way. Whoever restarts after a crash calls it again and gets the same answer.
 """
 
-from controller.decide import ChooseTask, CommandTask, Plan, PlanTask, Task, choice_order, decide, derive_seed
+from controller.decide import Plan, choice_order, decide, next_deadline_s
 from controller.fold import evolve
+from controller.ordering import derive_seed
 from controller.records import Command, Experiment, InstrumentState, State, StepRecord
+from controller.tasks import ChooseTask, CommandTask, PlanTask, ReturnTask, ScheduleTask, Task
 
 __all__ = [
     "ChooseTask",
@@ -19,6 +21,8 @@ __all__ = [
     "InstrumentState",
     "Plan",
     "PlanTask",
+    "ReturnTask",
+    "ScheduleTask",
     "State",
     "StepRecord",
     "Task",
@@ -26,4 +30,5 @@ __all__ = [
     "decide",
     "derive_seed",
     "evolve",
+    "next_deadline_s",
 ]

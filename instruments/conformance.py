@@ -1,11 +1,10 @@
-"""Does a driver keep a driver's promises? ``check_driver`` tries; ``python -m instruments.conformance`` prints.
+"""Does a driver keep a driver's promises? ``check_driver`` tries; ``athanor driver check`` prints.
 
 It acts: use a simulator, or a sample and a job that may be repeated a dozen times.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import os
@@ -21,8 +20,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from instruments.conformance_host import Broken, HostChecks, need
 from instruments.driver import Capability, Driver, Job, Outcome
-from instruments.errors import InstrumentError
 from instruments.messages import CapabilityInfo
 from instruments.worker import plain, report_of
 
@@ -52,10 +51,6 @@ class CheckResult:
     detail: str
 
 
-class Broken(Exception):
-    """A promise was not kept; the text says how."""
-
-
 def check_driver(
     cls: Callable[..., Driver],
     settings: Mapping[str, Any],
@@ -63,6 +58,7 @@ def check_driver(
     *,
     stop_s: float = 2.0,
     acts: Callable[[], int] | None = None,
+    hosted: bool = True,
 ) -> list[CheckResult]:
     """Try a driver class; every promise is tried, whatever became of the one before.
 
@@ -73,13 +69,15 @@ def check_driver(
         stop_s: longest time that ``stop`` and a stopped ``run`` may take.
         acts: counts what the device has physically done (a simulator can); with it, what ``inspect`` says after a crash
             is compared with the truth.
+        hosted: try it in a real host process with its ledger too.
 
     Returns:
         One result a promise, in a fixed order.
     """
     with tempfile.TemporaryDirectory(prefix="athanor-check-") as folder:
         checks = _Checks(cls, dict(settings), job, Path(folder), stop_s, acts)
-        results = [_try(name, check) for name, check in checks.all().items()]
+        promises = checks.all() | (checks.hosted().all() if hosted else {})
+        results = [_try(name, check) for name, check in promises.items()]
         checks.close()
         return results
 
@@ -128,6 +126,12 @@ class _Checks:
             "garbage in, refusal out": self.garbage,
             "says how it is": self.health,
         }
+
+    def hosted(self) -> HostChecks:
+        return HostChecks(
+            target=self.target(), settings=self.settings, folder=self.workdir(), capability=self.capability,
+            mint=self.mint, acts=self.acts, duration_s=lambda: self.duration_s, stop_s=self.stop_s, release=self.close,
+        )  # fmt: skip
 
     # The promises
 
@@ -285,6 +289,9 @@ class _Checks:
         if callable(close):
             close()
 
+    def target(self) -> str:
+        return f"{self.cls.__module__}:{self.cls.__qualname__}"  # type: ignore[attr-defined]
+
     def capability(self) -> Capability:
         found = [c for c in self.driver().capabilities() if c.name == self.job.capability]
         need(bool(found), f"it does not announce {self.job.capability}")
@@ -320,8 +327,7 @@ class _Checks:
 
     def kill_amid(self, job: Job, workdir: Path, after_s: float) -> None:
         """Run the job in a process of its own and kill that ``after_s`` after the driver was called."""
-        target = f"{self.cls.__module__}:{self.cls.__qualname__}"  # type: ignore[attr-defined]
-        task = {"target": target, "workdir": str(workdir), "settings": self.settings, "job": asdict(job)}
+        task = {"target": self.target(), "workdir": str(workdir), "settings": self.settings, "job": asdict(job)}
         child_process = subprocess.Popen(
             [sys.executable, "-c", CHILD, json.dumps(task, default=str)],
             stdout=subprocess.PIPE,
@@ -333,12 +339,6 @@ class _Checks:
             need(stdout is not None and stdout.readline() == b"running\n", "the driver cannot be loaded by its name")
             time.sleep(after_s)
             child_process.send_signal(signal.SIGKILL)
-
-
-def need(kept: bool, otherwise: str) -> None:
-    """Raise Broken unless the promise is kept."""
-    if not kept:
-        raise Broken(otherwise)
 
 
 def _outcome_or_error(
@@ -361,42 +361,7 @@ def _with(job: Job, name: str, value: Any) -> Job:
     return replace(job, parameters=job.parameters | {"parameters": changed} if nested else changed)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Check a driver and print one line a promise. Returns 0 where all were kept, 1 where not, 2 for a bad command."""
-    parser = argparse.ArgumentParser(
-        prog="python -m instruments.conformance",
-        description="Try a driver's promises. It acts: use a simulator or a job that may be repeated.",
-        epilog='example: python -m instruments.conformance mt_sics --settings \'{"address": "tcp://10.0.0.7:4305"}\' '
-        "--capability weigh",
-    )
-    parser.add_argument("driver", help="a built-in name or package.module:Class")
-    parser.add_argument("--settings", type=json.loads, default={}, help="JSON object")
-    parser.add_argument("--capability", help="left out: the first that it announces")
-    parser.add_argument("--parameters", type=json.loads, default={}, help="JSON object")
-    parser.add_argument("--sample", default="check-sample")
-    parser.add_argument("--stop-s", type=float, default=2.0)
-    parser.add_argument("--json", action="store_true")
-    given = parser.parse_args(arguments)
-    from instruments.registry import resolve_driver
-
-    try:
-        cls = resolve_driver(given.driver)
-        capability = given.capability
-        if capability is None:
-            with tempfile.TemporaryDirectory() as folder:
-                capability = cls(workdir=Path(folder), **given.settings).capabilities()[0].name
-    except (InstrumentError, TypeError) as error:
-        print(f"{given.driver}: {error}", file=sys.stderr)
-        return 2
-    job = Job("check", capability, given.sample, given.parameters, 0)
-    results = check_driver(cls, given.settings, job, stop_s=given.stop_s)
-    if given.json:
-        print(json.dumps([asdict(result) for result in results], indent=2))
-    else:
-        for result in results:
-            print(f"{'kept  ' if result.passed else 'BROKEN'}  {result.name}: {result.detail}")
-    return 0 if all(result.passed for result in results) else 1
-
-
 if __name__ == "__main__":
+    from instruments.conformance_cli import main
+
     sys.exit(main())

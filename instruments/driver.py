@@ -26,12 +26,16 @@ class Capability:
         limits: parameter name -> Limit; checked by the controller and again by the host.
         quantities: reading name -> physical bounds of what it may report (the result gate uses them).
         idempotent: True where doing it twice does no harm (a measurement that leaves the sample as it was).
+        batch: most samples that one physical act can take; above 1 the driver has ``run_batch``.
+        programme: parameters that must be equal for jobs to share an act (``temperature_C`` of a furnace).
     """
 
     name: str
     limits: dict[str, Limit] = field(default_factory=dict)
     quantities: dict[str, Limit] = field(default_factory=dict)
     idempotent: bool = False
+    batch: int = 1
+    programme: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -107,5 +111,18 @@ class Driver(Protocol):
 
         Returns the Outcome where a sensor proves that the job was completed, an Outcome with status ``untouched``
         where it proves that nothing physical happened, and ``None`` where it cannot tell (a person must).
+        """
+        ...
+
+
+@runtime_checkable
+class BatchDriver(Driver, Protocol):
+    """A Driver with a capability whose ``batch`` is above 1: several samples in one physical act."""
+
+    def run_batch(self, jobs: list[Job], progress: Progress) -> list[Outcome]:
+        """Act once on several samples, and return what came of each, in the order of ``jobs``.
+
+        The jobs have one capability and agree in its ``programme``. An exception means that every outcome is a fault.
+        After a crash each job is looked back at on its own, with ``inspect``.
         """
         ...

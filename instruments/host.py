@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import logging
+import math
 import os
 import queue
-import select
 import signal
 import socket as sockets
 import sqlite3
@@ -26,6 +27,7 @@ import zmq
 from pydantic import ValidationError
 
 from instruments import worker
+from instruments.batches import Batches, fault_of_batch, fault_of_member
 from instruments.driver import Capability
 from instruments.errors import InstrumentError, LabError, ProtocolError
 from instruments.host_config import HostConfig
@@ -57,7 +59,9 @@ log = logging.getLogger("athanor.host")
 
 EXIT_OK, EXIT_CONFIG, EXIT_HELD, EXIT_DRIVER = 0, 2, 3, 4
 QUEUE_LENGTH = 2
-"""Commands taken at most: one that runs and one that waits."""
+"""Acts taken at most: one that runs and one that waits. A batch is one act, from its first member on."""
+ACCEPT_S = 0.05
+"""An act that is over sooner is answered by its report alone."""
 CONNECTING_S = 0.05
 RESEND_S, RESEND_MAX_S = 1.0, 15.0
 
@@ -79,6 +83,8 @@ class Host:
         self._ledger = Ledger(config.ledger)
         self._events: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._wake_out, self._wake_in = os.pipe()
+        self._poller = zmq.Poller()
+        self._poller.register(self._wake_out, zmq.POLLIN)
         os.set_blocking(self._wake_in, False)
         os.set_blocking(self._wake_out, False)
         self._stopped = self._ledger.stop_reason is not None
@@ -88,9 +94,11 @@ class Host:
         self._ear = StopEar(config, self._context, self._session, self._worker, self._post)
         self._outbox, self._inbox = Outbox(self._session, self._ledger.epoch), Inbox()
         self._capabilities: dict[str, Capability] | None = None
-        self._active: dict[str, Command] = {}
-        self._running: str | None = None
+        self._active: dict[str, Command] = {}  # the worker has them
+        self._batches = Batches()
+        self._running: list[str] = []
         self._running_since = 0.0
+        self._accept_due: dict[str, float] = {}
         self._facts: dict[str, Any] = {}
         self._unacknowledged = {command_id: _Unacknowledged() for command_id in self._ledger.unacknowledged()}
         self._volatile: dict[str, Any] = {}  # reports that the ledger could not store yet
@@ -139,20 +147,22 @@ class Host:
     def _post(self, event: Any) -> None:
         """Hand something to the main thread, from any thread or signal."""
         self._events.put(event)
+        if isinstance(event, worker.Started):
+            return  # looked at when its acceptance is due; a report that comes before makes it needless
         with contextlib.suppress(BlockingIOError):  # the pipe is full of wake-up calls already
             os.write(self._wake_in, b".")
 
     def _wait(self) -> None:
-        now = time.monotonic()
-        due = min([self._next_beat, *(x.due for x in self._unacknowledged.values() if self._announced)])
-        poller = zmq.Poller()
-        poller.register(self._wake_out, zmq.POLLIN)
-        if self._work.socket is not None:
-            poller.register(self._work.socket, zmq.POLLIN)
-        poller.poll(int(max(0.0, min(due - now, 1.0)) * 1_000) + 1)
+        due = min(
+            self._next_beat,
+            *self._accept_due.values(),
+            *(x.due for x in self._unacknowledged.values() if self._announced),
+            math.inf,
+        )
+        self._poller.poll(math.ceil(max(0.0, min(due - time.monotonic(), 1.0)) * 1_000))
 
     def _drain(self) -> None:
-        while select.select([self._wake_out], [], [], 0)[0]:
+        with contextlib.suppress(BlockingIOError):
             os.read(self._wake_out, 4096)
         while not self._events.empty():
             self._happened(self._events.get())
@@ -165,6 +175,8 @@ class Host:
                     log.warning("message %d that is not the protocol's was dropped: %s", self._garbage, error)
                 continue
             if self._inbox.fresh(message):
+                for command_id in message.acknowledges if message.epoch >= self._ledger.epoch else ():
+                    self._acknowledged(command_id)
                 try:
                     self._said(message)
                 except sqlite3.Error:  # unanswered, it will come again
@@ -183,11 +195,14 @@ class Host:
                 self._leaving, self._exit = f"the driver cannot be used: {reason}", EXIT_DRIVER
                 self._active.clear()
                 print(f"{self._config.name}: {self._leaving}", file=sys.stderr)
-            case worker.Started(command_id):
-                self._running, self._running_since, self._safe = command_id, time.monotonic(), False
-                self._send(Accepted(command_id=command_id))
+            case worker.Started(command_id, at_s):
+                self._running.append(command_id)
+                self._running_since, self._safe = at_s, False
             case worker.NotStarted(command_id, reason, retry):
-                self._active.pop(command_id, None)
+                command = self._active.pop(command_id, None)
+                self._accept_due.pop(command_id, None)
+                if command is not None and command.batch and not retry:
+                    self._batches.drop(command.batch, broken=reason)
                 self._send(Refused(command_id=command_id, reason=reason, retry=retry))
             case worker.Moved(command_id, fraction, message):
                 self._send(Progress(command_id=command_id, fraction=fraction, message=message))
@@ -198,19 +213,23 @@ class Host:
             case Stopping(reason):
                 if not self._stopped:
                     self._stopped, self._next_beat = True, 0.0
+                    self._break_batches("stopped before the whole batch had come")
                     self._write(lambda: self._ledger.latch(reason), "the stop's latch")
             case "SIGTERM":
                 if not self._leaving:
                     self._leaving = "terminated"
                     self._worker.stop()
+                    self._break_batches("the host is ending")
             case _:
                 raise LabError(f"the host does not know the event {event!r}")
 
     def _ended(self, report: Any, stored: bool) -> None:
         if stored:
             self._active.pop(report.command_id, None)
+            self._accept_due.pop(report.command_id, None)
             self._volatile.pop(report.command_id, None)
-            self._running = None if self._running == report.command_id else self._running
+            with contextlib.suppress(ValueError):
+                self._running.remove(report.command_id)
         else:
             self._volatile[report.command_id] = report
         self._unacknowledged.setdefault(report.command_id, _Unacknowledged())
@@ -222,7 +241,9 @@ class Host:
         body = message.body
         if message.epoch < self._ledger.epoch:
             known = isinstance(body, Command) and (
-                body.command_id in self._active or self._ledger.find(body.command_id) is not None
+                body.command_id in self._active
+                or body.command_id in self._batches
+                or self._ledger.find(body.command_id) is not None
             )
             self._send(
                 Refused(
@@ -233,6 +254,8 @@ class Host:
             )
             return
         if message.epoch > self._ledger.epoch:
+            for batch in self._batches.all():  # what an earlier controller sent; the new one will send what it wants
+                self._batches.drop(batch)
             if self._write(lambda: self._ledger.raise_epoch(message.epoch), "the controller's epoch"):
                 self._outbox.epoch = message.epoch
             elif isinstance(body, Command):  # an epoch that is not on disk may look and ask, but not act
@@ -254,9 +277,7 @@ class Host:
             case Query(command_id=command_id):
                 self._send(self._known(command_id))
             case Acknowledge(command_id=command_id):
-                if command_id not in self._volatile:
-                    self._unacknowledged.pop(command_id, None)
-                    self._ledger.acknowledge(command_id)
+                self._acknowledged(command_id)
             case Reset(who=who, reason=reason):
                 if self._write(lambda: self._ledger.latch(None), "the stop's reset"):
                     log.warning("the stop was reset by %s: %s", who, reason)
@@ -266,9 +287,15 @@ class Host:
             case Release():
                 if not self._leaving:
                     self._leaving = "released"
+                    self._break_batches("the host is ending")
                 self._send_health()
             case _:
                 log.warning("a controller does not say %r; dropped", body.verb)
+
+    def _acknowledged(self, command_id: str) -> None:
+        if command_id not in self._volatile:
+            self._unacknowledged.pop(command_id, None)
+            self._ledger.acknowledge(command_id)
 
     def _command(self, command: Command, epoch: int) -> None:
         command_id = command.command_id
@@ -290,17 +317,49 @@ class Host:
         refusal = self._refusal(command)
         if refusal is not None:
             self._send(refusal)
+            if command.batch and not refusal.retry:
+                self._break(command.batch, f"{command_id} of the same batch was refused: {refusal.reason}")
             return
-        if self._active and not self._write(lambda: self._ledger.receive(command, epoch), f"command {command_id}"):
+        act = [command]
+        if len(command.batch) > 1:
+            act = self._batches.add(command, time.monotonic())
+            if not act:
+                return
+            if fault := fault_of_batch(act, self._programme(command)):
+                self._break(command.batch, fault)
+                return
+        if self._active and not self._write(lambda: self._ledger.receive_all(act, epoch), f"command {command_id}"):
             return  # it waits behind another: it will come again
-        self._active[command_id] = command
-        self._worker.submit(command, epoch)
-        if len(self._active) > 1:
-            self._send(Accepted(command_id=command_id))
+        self._batches.drop(command.batch)
+        waits = bool(self._active)
+        self._active |= {member.command_id: member for member in act}
+        self._worker.submit(act, epoch)
+        for member in act:
+            if waits:
+                self._send(Accepted(command_id=member.command_id))
+            else:
+                self._accept_due[member.command_id] = time.monotonic() + ACCEPT_S
+
+    def _programme(self, command: Command) -> tuple[str, ...]:
+        return (self._capabilities or {})[command.capability].programme
+
+    def _break(self, batch: tuple[str, ...], reason: str) -> None:
+        for command_id in self._batches.drop(batch, broken=reason):
+            self._send(Refused(command_id=command_id, reason=reason))
+
+    def _break_batches(self, reason: str) -> None:
+        for batch in self._batches.all():
+            self._break(batch, reason)
+
+    def _acts(self) -> int:
+        """How many acts are taken: those that the worker has and those that wait for members."""
+        return len({command.batch or (name,) for name, command in self._active.items()}) + len(self._batches)
 
     def _refusal(self, command: Command) -> Refused | None:
         """Why a new command cannot be taken, or None."""
         command_id = command.command_id
+        if reason := self._batches.broken(command):
+            return Refused(command_id=command_id, reason=reason)
         if self._stopped:
             return Refused(command_id=command_id, reason="stopped: an emergency stop is latched; reset it first")
         if self._leaving:
@@ -313,17 +372,20 @@ class Host:
             return Refused(command_id=command_id, reason=f"cannot {command.capability}; this instrument can: {can}")
         if found := violations(capability, command.parameters):
             return Refused(command_id=command_id, reason="outside the limits: " + "; ".join(found)[:5_000])
-        if len(self._active) >= QUEUE_LENGTH:
-            return Refused(command_id=command_id, reason=f"busy with {', '.join(self._active)}", retry=True)
+        if command.batch and (fault := fault_of_member(command, capability)):
+            return Refused(command_id=command_id, reason=fault)
+        if self._acts() >= QUEUE_LENGTH and not self._batches.waits(command):
+            taken = ", ".join([*self._active, *self._batches])[:5_000]
+            return Refused(command_id=command_id, reason=f"busy with {taken}", retry=True)
         return None
 
     def _known(self, command_id: str) -> Known:
-        entry, active = self._ledger.find(command_id), command_id in self._active
+        entry, active = self._ledger.find(command_id), command_id in self._active or command_id in self._batches
         if entry is None:
             return Known(command_id=command_id, state="absent", active=active)
         report = self._ledger.report(command_id) if entry.state == "done" else None
         evidence = entry.evidence
-        if active and command_id == self._running:
+        if command_id in self._running:
             evidence = f"running for {time.monotonic() - self._running_since:.1f} s"
         return Known(command_id=command_id, state=entry.state, active=active, evidence=evidence, report=report)
 
@@ -346,6 +408,14 @@ class Host:
             for command_id, state in list(self._unacknowledged.items()):
                 if now >= state.due:
                     self._send_report(command_id, self._volatile.get(command_id))
+        for command_id, due in list(self._accept_due.items()):
+            if now >= due and command_id in self._running:
+                del self._accept_due[command_id]
+                self._send(Accepted(command_id=command_id))
+            elif now >= due:
+                self._accept_due[command_id] = now + ACCEPT_S
+        for batch in self._batches.overdue(now, self._lease_s):
+            self._break(batch, f"the rest of its batch did not come in {self._lease_s:.0f} s")
         if silent > self._lease_s and not self._safe and not self._active:
             log.warning("no controller for %.0f s: going to the safe state", silent)
             self._safe = True
@@ -358,7 +428,10 @@ class Host:
         endpoints = self._config.find()
         if endpoints and endpoints["work"] != self._work.endpoint:
             log.info("connecting to %s", endpoints["work"])
+            if self._work.socket is not None:
+                self._poller.unregister(self._work.socket)
             self._work.connect(endpoints["work"])
+            self._poller.register(self._work.socket, zmq.POLLIN)
             self._announced = False
         if endpoints:
             self._ear.follow(endpoints["stop"])
@@ -378,7 +451,9 @@ class Host:
 
     def _send_health(self) -> None:
         busy_s = time.monotonic() - self._running_since if self._running else 0.0
-        self._send(Health(busy=self._running, busy_s=busy_s, stopped=self._stopped, facts=self._facts))
+        self._send(
+            Health(busy=next(iter(self._running), None), busy_s=busy_s, stopped=self._stopped, facts=self._facts)
+        )
 
     def _send_report(self, command_id: str, report: Any = None) -> None:
         report = report or self._ledger.report(command_id)
@@ -406,6 +481,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--config", type=Path, required=True, help="JSON file, see instruments.host.HostConfig")
     parser.add_argument("--linger-s", type=float, help="end after so many seconds without a controller")
     given = parser.parse_args(arguments)
+    gc.freeze()  # what was imported stays: looking through it again and again costs more than the work does
     sys.setswitchinterval(0.001)  # a driver that computes in Python must not keep a stop waiting
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     try:

@@ -14,7 +14,7 @@ import shutil
 import sqlite3
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,6 +88,7 @@ class Ledger:
             self._database.execute("PRAGMA journal_mode=WAL")
             self._database.execute("PRAGMA synchronous=FULL")
             self._database.executescript(_SCHEMA)
+            self._epoch = int(self._fact("epoch", "0"))
         except sqlite3.Error as error:
             self._lock.release()
             raise LabError(f"cannot use the ledger {path} ({error}); do not delete it: restore or repair it") from None
@@ -104,12 +105,13 @@ class Ledger:
     @property
     def epoch(self) -> int:
         """The highest controller epoch ever seen."""
-        return int(self._fact("epoch", "0"))
+        return self._epoch
 
     def raise_epoch(self, epoch: int) -> None:
         """Remember a higher epoch; a lower one changes nothing."""
-        if epoch > self.epoch:
+        if epoch > self._epoch:
             self._remember("epoch", str(epoch))
+            self._epoch = epoch
 
     @property
     def stop_reason(self) -> str | None:
@@ -133,8 +135,13 @@ class Ledger:
 
     def receive(self, command: Command, epoch: int) -> None:
         """Write ``received``; no change where the command is known."""
+        self.receive_all([command], epoch)
+
+    def receive_all(self, commands: Sequence[Command], epoch: int) -> None:
+        """Write ``received`` for the members of a batch, all of them or none."""
         with self._transaction() as database:
-            _insert(database, command, epoch)
+            for command in commands:
+                _insert(database, command, epoch)
 
     def start(self, command: Command, epoch: int) -> None:
         """Write ``started``, once and for ever: durable before the driver may act.
@@ -142,32 +149,42 @@ class Ledger:
         Raises:
             LabError: it was started before, or the disk is nearly full. The driver must not act.
         """
+        self.start_all([command], epoch)
+
+    def start_all(self, commands: Sequence[Command], epoch: int) -> None:
+        """Write ``started`` for the members of a batch, all of them or none. Raises as ``start`` does."""
         free = shutil.disk_usage(self.path.parent).free
         if free < self._min_free_bytes:
             raise LabError(f"only {free >> 20} MiB are free beside the ledger {self.path}; make room, then try again")
         with self._transaction() as database:
-            _insert(database, command, epoch)
-            changed = database.execute(
-                "UPDATE commands SET state = 'started', starts = starts + 1 "
-                "WHERE command_id = ? AND state = 'received'",
-                (command.command_id,),
-            ).rowcount
-            if changed != 1:
-                raise LabError(f"command {command.command_id} was started before; it is never started again")
+            for command in commands:
+                changed = database.execute(
+                    "INSERT INTO commands (command_id, digest, command, epoch, state, starts) "
+                    "VALUES (?, ?, ?, ?, 'started', 1) ON CONFLICT (command_id) DO UPDATE "
+                    "SET state = 'started', starts = starts + 1 WHERE state = 'received'",
+                    (command.command_id, digest(command), command.model_dump_json(), epoch),
+                ).rowcount
+                if changed != 1:
+                    raise LabError(f"command {command.command_id} was started before; it is never started again")
 
     def finish(self, report: Report) -> None:
         """Write ``done`` with the report and its arrays. Raises LabError unless the command is ``started``."""
+        self.finish_all([report])
+
+    def finish_all(self, reports: Sequence[Report]) -> None:
+        """Write ``done`` for the members of a batch, all of them or none. Raises as ``finish`` does."""
         with self._transaction() as database:
-            changed = database.execute(
-                "UPDATE commands SET state = 'done', report = ? WHERE command_id = ? AND state = 'started'",
-                (report.model_dump_json(), report.command_id),
-            ).rowcount
-            if changed != 1:
-                raise LabError(f"a report for command {report.command_id}, which is not running")
-            database.executemany(
-                "INSERT INTO arrays VALUES (?, ?, 0, ?)",
-                [(report.command_id, i, frame) for i, frame in enumerate(report.frames)],
-            )
+            for report in reports:
+                changed = database.execute(
+                    "UPDATE commands SET state = 'done', report = ? WHERE command_id = ? AND state = 'started'",
+                    (report.model_dump_json(), report.command_id),
+                ).rowcount
+                if changed != 1:
+                    raise LabError(f"a report for command {report.command_id}, which is not running")
+                database.executemany(
+                    "INSERT INTO arrays VALUES (?, ?, 0, ?)",
+                    [(report.command_id, i, frame) for i, frame in enumerate(report.frames)],
+                )
 
     def witness(self, command_id: str, evidence: str) -> None:
         """Record what is known of a command whose outcome is unknown."""
@@ -243,7 +260,10 @@ def lock_path(ledger: Path) -> Path:
 
 def digest(command: Command) -> str:
     """Return the SHA-256 of a command: an id that comes back with another digest is a mistake, not a repetition."""
-    content = json.dumps(command.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    fields = command.model_dump(mode="json")
+    if not command.batch:  # as it was before there were batches: ledgers outlive versions
+        del fields["batch"]
+    content = json.dumps(fields, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(content.encode()).hexdigest()
 
 

@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
 PROTOCOL = 1
 MAX_JSON_BYTES = 1 << 20
+MAX_ACKNOWLEDGES = 256
 """Longest JSON frame; a longer one is refused unread."""
+MAX_BATCH = 256
+"""Most samples in one act."""
 
 
 class Bounds(Strict):
@@ -41,6 +44,8 @@ class CapabilityInfo(Strict):
     limits: dict[str, Bounds] = Field(default_factory=dict)
     quantities: dict[str, Bounds] = Field(default_factory=dict)
     idempotent: bool = False
+    batch: int = Field(default=1, ge=1, le=MAX_BATCH)
+    programme: tuple[Name, ...] = Field(default=(), max_length=MAX_BATCH)
 
     @classmethod
     def of(cls, capability: Capability) -> CapabilityInfo:
@@ -54,6 +59,8 @@ class CapabilityInfo(Strict):
             limits=bounds(capability.limits),
             quantities=bounds(capability.quantities),
             idempotent=capability.idempotent,
+            batch=capability.batch,
+            programme=capability.programme,
         )
 
     def capability(self) -> Capability:
@@ -62,7 +69,9 @@ class CapabilityInfo(Strict):
         def limits(bounds: dict[str, Bounds]) -> dict[str, Limit]:
             return {name: Limit(x.low, x.high) for name, x in bounds.items()}
 
-        return Capability(self.name, limits(self.limits), limits(self.quantities), self.idempotent)
+        return Capability(
+            self.name, limits(self.limits), limits(self.quantities), self.idempotent, self.batch, self.programme
+        )
 
 
 class Announce(Strict):
@@ -96,6 +105,8 @@ class Command(Strict):
         sample: id of the sample.
         parameters: JSON (lists, not tuples; finite numbers), unit in the key.
         seed: what a simulated instrument draws its noise from.
+        batch: ids of all commands that are done in one act, this one among them, in the same order in every member;
+            empty: alone. The host waits until it has them all.
     """
 
     verb: Literal["command"] = "command"
@@ -107,6 +118,7 @@ class Command(Strict):
     sample: Name
     parameters: Facts = Field(default_factory=dict)
     seed: int = Field(default=0, ge=0, lt=1 << 63)
+    batch: tuple[Name, ...] = Field(default=(), max_length=MAX_BATCH)
 
 
 class Accepted(Strict):
@@ -253,7 +265,7 @@ class Health(Strict):
     """Host: alive, and how.
 
     Attributes:
-        busy: command that is running, if any.
+        busy: command that is running, if any; of a batch the first.
         busy_s: how long it has been running.
         stopped: True while an emergency stop is latched.
         facts: the driver's own facts, from the last time that it was idle.
@@ -296,6 +308,8 @@ class Message(Strict):
         epoch: of the controller's lease; a host repeats the highest one that it has seen.
         sequence: counts up within a session and a channel; what does not count up is dropped as a replay.
         sent: sender's wall clock, an annotation that decides nothing.
+        acknowledges: command ids of reports that are in the controller's journal, as an ``Acknowledge`` each would say;
+            they may ride on any message of the controller.
         body: what it says.
     """
 
@@ -305,6 +319,7 @@ class Message(Strict):
     epoch: int = Field(ge=0, lt=1 << 63)
     sequence: int = Field(ge=0, lt=1 << 63)
     sent: Annotated[str, Field(max_length=40)] = ""
+    acknowledges: Annotated[tuple[Name, ...], Field(max_length=MAX_ACKNOWLEDGES)] = ()
     body: Body
 
 
@@ -313,17 +328,20 @@ class Outbox:
 
     def __init__(self, session: str, epoch: int = 0):
         self.session, self.epoch, self._sequence = session, epoch, 0
+        self._unique = uuid.uuid4().hex[:16]
 
-    def wrap(self, body: Any) -> list[bytes]:
+    def wrap(self, body: Any, acknowledges: tuple[str, ...] = ()) -> list[bytes]:
         """Return the frames of the next message that says ``body``. Raises ProtocolError where it is too large."""
         self._sequence += 1
         return encode(
-            Message(
-                id=uuid.uuid4().hex,
+            Message.model_construct(  # our own values, checked where they came from and again by whoever reads them
+                protocol=1,
+                id=f"{self._unique}-{self._sequence}",
                 session=self.session,
                 epoch=self.epoch,
                 sequence=self._sequence,
                 sent=datetime.now(UTC).isoformat(timespec="milliseconds"),
+                acknowledges=acknowledges,
                 body=body,
             )
         )

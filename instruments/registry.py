@@ -32,6 +32,11 @@ GROUP = "athanor.drivers"
 """Entry point group of plug-in drivers."""
 
 
+def plugins() -> dict[str, str]:
+    """Name -> ``module:Class`` of every plug-in driver that is installed."""
+    return {entry.name: entry.value for entry in entry_points(group=GROUP)}
+
+
 def resolve_driver(name: str) -> type[Any]:
     """Return the driver class called ``name``; call it as ``cls(workdir=Path, **settings)``.
 
@@ -43,12 +48,12 @@ def resolve_driver(name: str) -> type[Any]:
     """
     if name in BUILT_IN:
         return _load(name, BUILT_IN[name])
-    plugins = {entry.name: entry.value for entry in entry_points(group=GROUP)}
-    if name in plugins:
-        return _load(name, plugins[name])
+    there = plugins()
+    if name in there:
+        return _load(name, there[name])
     if ":" in name:
         return _load(name, name)
-    known = ", ".join(sorted(BUILT_IN | plugins))
+    known = ", ".join(sorted(BUILT_IN | there))
     raise LabError(f"unknown driver {name!r}; choose one of: {known}; or write 'package.module:Class'")
 
 

@@ -20,6 +20,10 @@ from instruments.worker import Worker
 log = logging.getLogger("athanor.host")
 
 
+LISTEN_S = 0.5
+"""How long it may take to notice that the controller listens elsewhere, or that the host ends."""
+
+
 @dataclass(frozen=True)
 class Stopping:
     """A stop has been carried out."""
@@ -62,7 +66,7 @@ class StopEar(threading.Thread):
             if self._client.socket is None:
                 time.sleep(0.05)
                 continue
-            if self._client.socket.poll(max(1, int(min(next_beat - now, 0.2) * 1_000))):
+            if self._client.socket.poll(max(1, int(min(next_beat - now, LISTEN_S) * 1_000))):
                 self._listen()
         self._client.close()
 

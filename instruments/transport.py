@@ -7,6 +7,7 @@ the connection's key. ZeroMQ is never trusted to deliver: whoever sends, sends a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -33,8 +34,8 @@ ADMITTED: dict[Channel, tuple[Role, ...]] = {"work": ("host",), "stop": ("host",
 
 HIGH_WATER = 64
 HANDSHAKE_MS = 5_000
-ZMTP_HEARTBEAT_MS = 1_000
-ZMTP_TIMEOUT_MS = 4_000
+ZMTP_HEARTBEAT_MS = 2_000
+ZMTP_TIMEOUT_MS = 6_000
 _HANDSHAKE_FAILED = (
     zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_AUTH
 )
@@ -112,15 +113,18 @@ class Server:
         self._registry: Registry = load_registry(keys)
         self._secret = load_secret(keys, CONTROLLER)
         self._address, self._on_refused = address, on_refused
-        self._sockets: dict[Channel, Any] = {}
+        self._sockets: dict[Channel, zmq.Socket] = {}
+        self._arrived: dict[Channel, asyncio.Event] = {}
         self._monitors: dict[Channel, Any] = {}
         self.authenticator: Authenticator | None = None
-        self._context = zmq.asyncio.Context()
+        self._context = zmq.Context()
+        self._slow = zmq.asyncio.Context.shadow(self._context)  # for what is rare: doors and their refusals
 
     def open(self) -> dict[Channel, str]:
         """Start the authenticator, bind both sockets, and return their endpoints. Raises LabError."""
-        self.authenticator = _Authenticator(self._context)
+        self.authenticator = _Authenticator(self._slow)
         self.authenticator.start()
+        loop = asyncio.get_running_loop()
         for channel in CHANNELS:
             domain = f"athanor.{channel}"
             guard = _Guard(self._registry, channel, self._on_refused)
@@ -134,8 +138,13 @@ class Server:
             socket.zap_domain = domain.encode()
             socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
             socket.router_mandatory = True
-            self._monitors[channel] = socket.get_monitor_socket(_HANDSHAKE_FAILED)
+            self._monitors[channel] = self._slow.socket(zmq.PAIR)
+            socket.monitor(f"inproc://athanor.{channel}.{id(self)}", _HANDSHAKE_FAILED)
+            self._monitors[channel].connect(f"inproc://athanor.{channel}.{id(self)}")
             self._sockets[channel] = socket
+            self._arrived[channel] = asyncio.Event()
+            # ZeroMQ's own asyncio sockets cost as much again as everything else that is done for a message.
+            loop.add_reader(socket.fd, self._arrived[channel].set)
             try:
                 socket.bind(self._address)
             except zmq.ZMQError as error:
@@ -145,7 +154,13 @@ class Server:
 
     async def receive(self, channel: Channel) -> tuple[Peer, list[bytes]] | None:
         """Wait for the next message: who, and its frames. None where the sender's key has left the registry."""
-        route, *frames = await self._sockets[channel].recv_multipart(copy=False)
+        socket, arrived = self._sockets[channel], self._arrived[channel]
+        while not _readable(socket):
+            arrived.clear()
+            # The descriptor speaks once: what came between the question and the clearing must not be slept over.
+            if not _readable(socket):
+                await arrived.wait()
+        route, *frames = socket.recv_multipart(flags=zmq.NOBLOCK, copy=False)
         entry = self._user(route)
         if entry is None:
             return None
@@ -165,19 +180,28 @@ class Server:
 
     async def send(self, channel: Channel, route: bytes, frames: list[bytes]) -> bool:
         """Send without waiting. False where the peer is gone or its queue is full: send again later, by id."""
+        socket = self._sockets.get(channel)
+        if socket is None:
+            return False
         try:
-            await self._sockets[channel].send_multipart([route, *frames], flags=zmq.NOBLOCK)
+            socket.send_multipart([route, *frames], flags=zmq.NOBLOCK)
         except zmq.ZMQError:
             return False
+        finally:
+            if _readable(socket):  # sending may swallow the descriptor's word that something has come
+                self._arrived[channel].set()
         return True
 
     def close(self) -> None:
         """Close everything; what was not sent is dropped."""
         for channel, socket in self._sockets.items():
-            socket.disable_monitor()
+            with contextlib.suppress(RuntimeError):  # the loop may have ended before us
+                asyncio.get_running_loop().remove_reader(socket.fd)
+            socket.monitor(None, 0)  # type: ignore[arg-type]
             self._monitors[channel].close(0)
             socket.close(0)
         self._sockets.clear()
+        self._arrived.clear()
         self._monitors.clear()
         if self.authenticator is not None:
             self.authenticator.stop()
@@ -225,12 +249,9 @@ class Client:
 
     def receive(self) -> list[bytes] | None:
         """Return the next message's frames, or None where none waits."""
-        if self.socket is None:
+        if self.socket is None or not _readable(self.socket):
             return None
-        try:
-            return self.socket.recv_multipart(flags=zmq.NOBLOCK)
-        except zmq.Again:
-            return None
+        return self.socket.recv_multipart(flags=zmq.NOBLOCK)
 
     def close(self) -> None:
         """Drop the connection."""
@@ -254,6 +275,10 @@ def read_endpoints(path: Path) -> dict[Channel, str] | None:
         return {"work": str(found["work"]), "stop": str(found["stop"])}
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _readable(socket: zmq.Socket) -> bool:
+    return bool(socket.get(zmq.EVENTS) & zmq.POLLIN)  # type: ignore[operator]
 
 
 def _harden(socket: Any) -> None:

@@ -1,4 +1,7 @@
-"""The thread that owns the driver: one command at a time, every step of it in the ledger before and after."""
+"""The thread that owns the driver: one act at a time, every step of it in the ledger before and after.
+
+An act is one command, or the members of a batch: they are started in one transaction, and so are their reports.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +13,17 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
 
 from instruments.arrays import MAX_ARRAYS, MAX_REPORT_BYTES, from_array
-from instruments.driver import Capability, Driver, Job, Outcome
+from instruments.driver import BatchDriver, Capability, Driver, Job, Outcome
 from instruments.errors import CANNOT_RECORD, InstrumentError, ProtocolError
 from instruments.ledger import Ledger
-from instruments.messages import MAX_JSON_BYTES, Command, Report
+from instruments.messages import MAX_JSON_BYTES, CapabilityInfo, Command, Report
 
 log = logging.getLogger("athanor.host")
 
@@ -50,9 +53,10 @@ class Broken:
 
 @dataclass(frozen=True)
 class Started:
-    """``started`` is on disk."""
+    """``started`` is on disk, since ``at_s`` (``time.monotonic()``)."""
 
     command_id: str
+    at_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -123,9 +127,9 @@ class Worker:
         """Load the driver and begin."""
         self._thread.start()
 
-    def submit(self, command: Command, epoch: int) -> None:
-        """Run a command after those that were submitted before."""
-        self._tasks.put(("run", (command, epoch)))
+    def submit(self, act: Sequence[Command], epoch: int) -> None:
+        """Do an act (one command, or a whole batch) after those that were submitted before."""
+        self._tasks.put(("run", (list(act), epoch)))
 
     def make_safe(self) -> None:
         """Go to the safe state when the running command has ended."""
@@ -174,6 +178,7 @@ class Worker:
         try:
             driver = self._driver = self._load()
             capabilities = tuple(driver.capabilities())
+            check(driver, capabilities)
             for command in self._ledger.unfinished():
                 self._look_back(driver, command)
         except Exception as error:
@@ -212,50 +217,67 @@ class Worker:
             small = {"health_error": "the driver's health() returns too much"}
         self._on_event(Facts(small))
 
-    def _run(self, driver: Driver, command: Command, epoch: int) -> None:
+    def _run(self, driver: Driver, act: list[Command], epoch: int) -> None:
         if self._shut.is_set():
-            self._on_event(NotStarted(command.command_id, "the instrument was stopped before this command began"))
+            self._not_started(act, "the instrument was stopped before this command began")
             return
         if reason := self._may_start(epoch):
-            self._on_event(NotStarted(command.command_id, reason, retry=True))
+            self._not_started(act, reason, retry=True)
             return
         try:
-            self._ledger.start(command, epoch)
+            self._ledger.start_all(act, epoch)
         except (InstrumentError, sqlite3.Error) as error:
-            self._on_event(NotStarted(command.command_id, f"{CANNOT_RECORD}: {error}"))
+            self._not_started(act, f"{CANNOT_RECORD}: {error}")
             return
-        self._on_event(Started(command.command_id))
         stops, begun = self._stops, time.monotonic()
+        for command in act:
+            self._on_event(Started(command.command_id, begun))
         self._running.set()
         try:
             if self._shut.is_set():
-                outcome: Any = Outcome("untouched", message="stopped before the driver was called")
+                outcomes: list[Any] = [Outcome("untouched", message="stopped before the driver was called")] * len(act)
             else:
-                outcome = driver.run(job_of(command), self._progress(command.command_id))
-            report = report_of(command.command_id, outcome)
+                outcomes = self._call(driver, act)
         except BaseException as error:
-            log.exception("command %s: the driver failed", command.command_id)
-            elapsed = time.monotonic() - begun
-            report = Report(command_id=command.command_id, status="fault", duration_s=elapsed, message=_text(error))
+            log.exception("command %s: the driver failed", act[0].command_id)
+            outcomes = [error] * len(act)
         finally:
             self._running.clear()
+        elapsed_s = time.monotonic() - begun
+        reports = [_reported(command, outcome, elapsed_s) for command, outcome in zip(act, outcomes, strict=True)]
         if self._stops != stops:
-            report = report.model_copy(update={"stopped": True}).with_frames(report.frames)
-        self._store(report)
+            reports = [x.model_copy(update={"stopped": True}).with_frames(x.frames) for x in reports]
+        self._store(reports)
 
-    def _store(self, report: Report) -> None:
+    def _not_started(self, act: list[Command], reason: str, *, retry: bool = False) -> None:
+        for command in act:
+            self._on_event(NotStarted(command.command_id, reason, retry))
+
+    def _call(self, driver: Driver, act: list[Command]) -> list[Any]:
+        jobs, progress = [job_of(command) for command in act], self._progress([x.command_id for x in act])
+        if len(jobs) == 1:
+            return [driver.run(jobs[0], progress)]
+        outcomes: Any = driver.run_batch(jobs, progress)  # type: ignore[attr-defined]
+        if not isinstance(outcomes, list) or len(outcomes) != len(jobs):
+            raise ProtocolError(
+                f"the driver's run_batch must return a list of {len(jobs)} outcomes; correct the driver"
+            )
+        return outcomes
+
+    def _store(self, reports: list[Report]) -> None:
         reported = False
         while True:
             try:
-                self._ledger.finish(report)
+                self._ledger.finish_all(reports)
             except sqlite3.Error as error:
-                log.error("cannot store the report of %s (%s); trying again", report.command_id, error)
-                if not reported:  # the controller may still have room to keep it
+                log.error("cannot store the report of %s (%s); trying again", reports[0].command_id, error)
+                for report in [] if reported else reports:  # the controller may still have room to keep it
                     self._on_event(Ended(report, stored=False))
                 reported = True
                 time.sleep(RETRY_WRITE_S)
                 continue
-            self._on_event(Ended(report, stored=True))
+            for report in reports:
+                self._on_event(Ended(report, stored=True))
             return
 
     def _look_back(self, driver: Driver, command: Command) -> None:
@@ -276,7 +298,7 @@ class Worker:
             return
         self._ledger.finish(report.model_copy(update={"source": "inspection"}).with_frames(report.frames))
 
-    def _progress(self, command_id: str) -> Callable[[float, str], None]:
+    def _progress(self, command_ids: list[str]) -> Callable[[float, str], None]:
         def progress(fraction: float, message: str = "") -> None:
             now = time.monotonic()
             if now - self._last_progress < PROGRESS_INTERVAL_S and fraction < 1:
@@ -284,9 +306,21 @@ class Worker:
             self._last_progress = now
             number = float(fraction)
             number = min(max(number, 0.0), 1.0) if math.isfinite(number) else 0.0
-            self._on_event(Moved(command_id, number, clean(message, 1_000)))
+            for command_id in command_ids:
+                self._on_event(Moved(command_id, number, clean(message, 1_000)))
 
         return progress
+
+
+def check(driver: Driver, capabilities: Sequence[Capability]) -> None:
+    """Raise where a driver announces what the wire cannot say, or batches that it cannot run."""
+    for capability in capabilities:
+        CapabilityInfo.of(capability)
+        if capability.batch > 1 and not isinstance(driver, BatchDriver):
+            raise ProtocolError(
+                f"{capability.name} takes batches of {capability.batch}, but the driver has no "
+                "run_batch(jobs, progress): add it, or announce batch=1"
+            )
 
 
 def job_of(command: Command) -> Job:
@@ -321,6 +355,17 @@ def report_of(command_id: str, outcome: Any) -> Report:
     if len(report.model_dump_json()) > MAX_JSON_BYTES - MARGIN_BYTES:
         raise ProtocolError("the driver returned too many readings for one report; return them as arrays")
     return report.with_frames(frames)
+
+
+def _reported(command: Command, outcome: Any, elapsed_s: float) -> Report:
+    error = outcome
+    if not isinstance(outcome, BaseException):
+        try:
+            return report_of(command.command_id, outcome)
+        except Exception as nonsense:
+            log.error("command %s: %s", command.command_id, nonsense)
+            error = nonsense
+    return Report(command_id=command.command_id, status="fault", duration_s=elapsed_s, message=_text(error))
 
 
 def plain(value: Any, depth: int = 4) -> Any:

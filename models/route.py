@@ -14,6 +14,8 @@ class Operation(BaseModel):
         capability: what an instrument must be able to do (``arc_melt``, ``diffract``, ``magnetometry``, ``measure``).
         parameters: JSON-like arguments with the unit in the key (``anneal_temperature_C``).
         quantities: names of the readings that this operation is expected to report.
+        max_wait_h: longest time in hours between the end of this operation and the begin of the next one (a slurry
+            that dries, an intermediate that takes up water); ``None``: it keeps.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -21,6 +23,7 @@ class Operation(BaseModel):
     capability: str
     parameters: dict[str, Any] = Field(default_factory=dict)
     quantities: tuple[str, ...] = ()
+    max_wait_h: float | None = Field(default=None, ge=0)
 
 
 class Route(BaseModel):

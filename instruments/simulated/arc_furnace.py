@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from instruments.driver import Capability, Job, Limit, Outcome, Progress
+from instruments.driver import Capability, Job, Limit, Outcome
 from instruments.errors import Refused
 from instruments.simulated.furnace import (
     BALANCE_NOISE_G,
@@ -70,17 +70,15 @@ class ArcFurnace(Furnace):
         quantities = {"sample_mass_g": Limit(0.0, heaviest), "mass_loss_pct": Limit(-1.0, 100.0)}
         return [Capability("arc_melt", dict(self.limits), quantities)]
 
-    def act(self, job: Job, rng: random.Random, progress: Progress) -> Outcome:
-        """Weigh, melt, anneal. The one physical moment is the last write to the world."""
+    def make(self, job: Job, rng: random.Random) -> Sample:
+        """Weigh, melt, anneal."""
         weighed = self.checked(job, "masses_g", ["melt_temperature_C"])
         atmosphere = str(job.parameters.get("atmosphere", "Ar"))
         if atmosphere.lower() not in {"ar", "argon", "he", "helium"}:
             raise Refused(f"atmosphere {atmosphere!r}: the arc burns in argon or helium only")
         require_elements([*weighed, *job.parameters["target"]["species"]])
 
-        progress(0.05, "weighing")
         grams = self.weigh(weighed, rng)
-        progress(0.2, "melting")
         material = self.oracle.material(job.parameters["target"])
         melts = int(job.parameters.get("melts", 1))
         temperature_K = float(job.parameters["melt_temperature_C"]) + KELVIN
@@ -95,16 +93,12 @@ class ArcFurnace(Furnace):
         rest = {el: n + unmelted[el] - cells * in_cell.get(el, 0) for el, n in moles.items()}
         phases, mass_g = phases_of(material, cells, rest)
 
-        progress(0.7, "annealing")
         put_in = sum(weighed.values())
         reading_g = mass_g + rng.gauss(0, BALANCE_NOISE_G) * self.noise
         readings = {"sample_mass_g": reading_g, "mass_loss_pct": 100 * (put_in - reading_g) / put_in}
         minutes = self.pump_minutes + melts * self.minutes_per_melt + 60 * float(job.parameters.get("anneal_h", 0.0))
         outcome = Outcome("ok", readings, duration_s=60 * minutes * self.spread(rng, 0.03))
-        self.wait()
-        self.world.put(Sample(job.sample, mass_g, phases, asdict(outcome)), job.command_id, self.name)
-        progress(1.0, "button taken out")
-        return outcome
+        return Sample(job.sample, mass_g, phases, asdict(outcome))
 
 
 def _evaporated_per_melt(what: Element, temperature_K: float) -> float:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from instruments.driver import Capability, Job, Limit, Outcome, Progress
+from instruments.driver import Capability, Job, Limit, Outcome
 from instruments.errors import Refused
 from instruments.simulated.furnace import (
     BALANCE_NOISE_G,
@@ -31,6 +31,7 @@ ATMOSPHERES: Mapping[str, frozenset[str]] = {
     "vacuum": frozenset(),
 }
 """What may fill the furnace -> elements that the gas gives without end."""
+PROGRAMME = ("temperature_C", "hours", "atmosphere")
 RATE_PER_H = 0.75
 REACTS_AT = 0.55
 """Twelve hours at this fraction of the reactants' mean melting point convert 95 % (Tammann's rule)."""
@@ -52,6 +53,7 @@ class BoxFurnace(Furnace):
         minutes_of_work: weighing, grinding, pressing and taking out.
         ramp_K_per_min: heating and cooling.
         max_sample_mass_g, max_temperature_C: limits; 1,700 C is what MoSi2 heaters reach, graphite reaches 2,200.
+        batch: crucibles that it takes at once, all at one temperature, for one time, in one atmosphere.
     """
 
     name = "box_furnace"
@@ -68,6 +70,7 @@ class BoxFurnace(Furnace):
         ramp_K_per_min: float = 5.0,
         max_sample_mass_g: float = 100.0,
         max_temperature_C: float = 1700.0,
+        batch: int = 6,
     ) -> None:
         limits = {
             "sample_mass_g": Limit(0.01, max_sample_mass_g),
@@ -77,6 +80,7 @@ class BoxFurnace(Furnace):
         super().__init__(workdir=workdir, world=world, noise=noise, faults=faults, wall_s=wall_s, limits=limits)
         self.minutes_of_work = minutes_of_work
         self.ramp_K_per_min = ramp_K_per_min
+        self.batch = batch
 
     def capabilities(self) -> list[Capability]:
         """``sinter``; ``sample_mass_g`` limits the sum of ``precursors_g`` too. Gas taken up is a negative loss."""
@@ -84,10 +88,10 @@ class BoxFurnace(Furnace):
             "sample_mass_g": Limit(0.0, 4 * self.limits["sample_mass_g"].high),
             "mass_loss_pct": Limit(-300.0, 101.0),
         }
-        return [Capability("sinter", dict(self.limits), quantities)]
+        return [Capability("sinter", dict(self.limits), quantities, batch=self.batch, programme=PROGRAMME)]
 
-    def act(self, job: Job, rng: random.Random, progress: Progress) -> Outcome:
-        """Weigh, grind, press, fire. The one physical moment is the last write to the world."""
+    def make(self, job: Job, rng: random.Random) -> Sample:
+        """Weigh, grind, press, fire."""
         given = job.parameters
         weighed = self.checked(job, "precursors_g", ["temperature_C", "hours"])
         atmosphere = str(given.get("atmosphere", "air"))
@@ -97,14 +101,12 @@ class BoxFurnace(Furnace):
         powders = {formula: _atoms(formula) for formula in weighed}
         require_elements({*given["target"]["species"], *(el for atoms in powders.values() for el in atoms)})
 
-        progress(0.05, "weighing and grinding")
         moles: dict[str, float] = {}
         for formula, grams in self.weigh(weighed, rng).items():
             atoms = powders[formula]
             formulas = grams / sum(n * element(el).mass_g_per_mol for el, n in atoms.items())
             for el, n in atoms.items():
                 moles[el] = moles.get(el, 0.0) + n * formulas
-        progress(0.2, "firing")
         material = self.oracle.material(given["target"])
         temperature_K, hours = float(given["temperature_C"]) + KELVIN, float(given["hours"])
         formed = self.forming_fraction(material, rng) * conversion(moles, temperature_K, hours)
@@ -123,10 +125,7 @@ class BoxFurnace(Furnace):
         ramps = 2 * (temperature_K - KELVIN - 20.0) / self.ramp_K_per_min
         minutes = self.minutes_of_work + ramps + 60 * hours
         outcome = Outcome("ok", readings, duration_s=60 * minutes * self.spread(rng, 0.03))
-        self.wait()
-        self.world.put(Sample(job.sample, mass_g, phases, asdict(outcome)), job.command_id, self.name)
-        progress(1.0, "pellet taken out")
-        return outcome
+        return Sample(job.sample, mass_g, phases, asdict(outcome))
 
 
 def conversion(moles: Mapping[str, float], temperature_K: float, hours: float) -> float:

@@ -8,12 +8,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from instruments.driver import Job, Limit, Outcome
+from instruments.driver import Job, Limit, Outcome, Progress
 from instruments.errors import LabError, Refused
-from instruments.simulated.instrument import SimulatedInstrument
+from instruments.simulated.instrument import STOPPED, SimulatedInstrument, Stopped
 from instruments.simulated.oracle import Material, Oracle
 from instruments.simulated.references import element, mass_g_per_mol
-from instruments.simulated.world import Phase
+from instruments.simulated.world import Phase, Sample
 
 BALANCE_NOISE_G = 1e-4
 FORMATION_WIDTH_EV = 0.03
@@ -22,10 +22,44 @@ KELVIN = 273.15
 
 
 class Furnace(SimulatedInstrument):
-    """Base of the instruments that make samples. A subclass gives ``name``, ``capabilities`` and ``act``.
+    """Base of the instruments that make samples. A subclass gives ``name``, ``capabilities`` and ``make``.
 
     Settings: those of ``SimulatedInstrument``. ``limits``, parameter name -> Limit, must hold ``sample_mass_g``.
     """
+
+    def make(self, job: Job, rng: random.Random) -> Sample:
+        """Return what the job makes, and in ``made`` what is reported of it; touches nothing. Raises Refused."""
+        raise NotImplementedError
+
+    def run(self, job: Job, progress: Progress) -> Outcome:
+        """Make one sample; ``failed`` with the reason where the job cannot be begun."""
+        return self.run_batch([job], progress)[0]
+
+    def run_batch(self, jobs: list[Job], progress: Progress) -> list[Outcome]:
+        """Make samples side by side: each as if it were alone, and ``wall_s`` passes once for all.
+
+        The one physical moment of each sample is its write to the world.
+        """
+        with self.working(f"{jobs[0].capability} {', '.join(job.sample for job in jobs)}"):
+            made: dict[str, Sample] = {}
+            outcomes = []
+            for number, job in enumerate(jobs):
+                progress(0.9 * number / len(jobs), f"{job.capability} {job.sample}")
+                outcomes.append(self.outcome(job, lambda job=job: self._kept(job, made)))
+            try:
+                self.wait()
+            except Stopped:
+                stopped = Outcome("failed", message=STOPPED)
+                return [stopped if job.sample in made else x for job, x in zip(jobs, outcomes, strict=True)]
+            for job in jobs:
+                if job.sample in made:
+                    self.world.put(made[job.sample], job.command_id, self.name)
+            progress(1.0, "taken out")
+            return outcomes
+
+    def _kept(self, job: Job, made: dict[str, Sample]) -> Outcome:
+        made[job.sample] = self.make(job, self.rng(job, "noise"))
+        return Outcome(**made[job.sample].made)
 
     def __init__(
         self,

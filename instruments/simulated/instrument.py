@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import random
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from instruments.errors import LabError, Refused
 from instruments.simulated.world import World
 
 FAULTS = ("nan", "fault", "fail")
+STOPPED = "stopped before anything was done to the sample"
 
 
 class Stopped(Exception):
@@ -65,20 +67,31 @@ class SimulatedInstrument:
 
     def run(self, job: Job, progress: Progress) -> Outcome:
         """Act on the sample; ``failed`` with the reason where the job cannot be begun."""
+        with self.working(f"{job.capability} {job.sample}"):
+            return self.outcome(job, lambda: self.act(job, self.rng(job, "noise"), progress))
+
+    @contextlib.contextmanager
+    def working(self, state: str) -> Iterator[None]:
+        """While the body runs, ``health`` says ``state`` and ``stop`` ends ``wait``."""
         self._stop.clear()
-        self._state = f"{job.capability} {job.sample}"
+        self._state = state
         try:
-            outcome = self._injected(job) or self.act(job, self.rng(job, "noise"), progress)
-        except Stopped:
-            outcome = Outcome("failed", message="stopped before anything was done to the sample")
-        except (Refused, LabError) as error:
-            # The job is wrong, the instrument is well: an exception would take it out of service.
-            outcome = Outcome("failed", message=f"refused, nothing was done: {error}")
+            yield
         except Exception as error:
             self._last_error = f"{type(error).__name__}: {error}"
             raise
         finally:
             self._state = "idle"
+
+    def outcome(self, job: Job, act: Callable[[], Outcome]) -> Outcome:
+        """What came of ``act``, or of the fault injected in its place."""
+        try:
+            outcome = self._injected(job) or act()
+        except Stopped:
+            outcome = Outcome("failed", message=STOPPED)
+        except (Refused, LabError) as error:
+            # The job is wrong, the instrument is well: an exception would take it out of service.
+            outcome = Outcome("failed", message=f"refused, nothing was done: {error}")
         if outcome.status != "ok":
             self._last_error = outcome.message
         elif self._drawn(job, "nan"):

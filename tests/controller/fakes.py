@@ -110,6 +110,9 @@ class FakeHands:
             raise given["raise"]
         return Report(command_id=command.command_id, **{**default, **given})
 
+    async def returned(self, instrument: str) -> None:
+        await asyncio.sleep(0)
+
     async def acknowledge(self, instrument: str, command_id: str) -> None:
         assert self.durable(f"report {command_id}"), "acknowledged before the report was on disk"
         self.acknowledged.append(command_id)

@@ -107,7 +107,7 @@ def test_the_same_id_with_another_content_is_refused(tmp_path):
     [
         ({"temperature_C": 1501}, "outside the limits"),
         ({"temperature_C": "hot"}, "must be a number"),
-        ({"capability": "fly"}, "cannot fly; this instrument can: act, look"),
+        ({"capability": "fly"}, "cannot fly; this instrument can: act, fire, look"),
     ],
 )
 def test_what_the_instrument_must_not_do_is_refused_by_the_host_itself(tmp_path, changes, reason):

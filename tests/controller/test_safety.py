@@ -226,6 +226,7 @@ def test_a_step_that_breaks_the_envelope_is_not_ordered_even_if_its_recipe_had_p
     recipe = asyncio.run(FakeScience().plan(answer.choices[0].candidate, ()))
     smuggled = recipe.steps[0].model_copy(update={"parameters": {"x": 0.9}})
     state.experiments["E0001"].recipe = recipe.model_copy(update={"steps": (smuggled,)})
+    state.filing.experiment(state.experiments["E0001"])
     (event,) = decide(state).events
     assert isinstance(event, ev.ExperimentFinished)
     assert "step 1 not sent: heat.x = 0.9" in event.reason

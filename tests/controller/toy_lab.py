@@ -32,6 +32,7 @@ class Toy:
         return [
             Capability("act", {"temperature_C": Limit(0, 1500)}, {"reading": Limit(0, 10)}),
             Capability("look", idempotent=True),
+            Capability("fire", {"temperature_C": Limit(0, 1500)}, batch=3, programme=("temperature_C",)),
         ]
 
     def run(self, job: Job, progress: Progress) -> Outcome:
@@ -51,6 +52,15 @@ class Toy:
         readings = {"reading": float("nan") if asked.get("nan") else 1.0}
         arrays = {"pattern": array("d", range(asked["points"])).tolist()} if "points" in asked else {}
         return Outcome(asked.get("status", "ok"), readings, arrays, 0.1, "done")
+
+    def run_batch(self, jobs: list[Job], progress: Progress) -> list[Outcome]:
+        """One line in ``acts.log`` a sample; ``crash: amid`` dies when the first has been made."""
+        outcomes = []
+        for job in jobs:
+            outcomes.append(self.run(job, progress))
+            if job.parameters.get("crash") == "amid":
+                os.kill(os.getpid(), signal.SIGKILL)
+        return outcomes[: jobs[0].parameters.get("only")]
 
     def stop(self) -> None:
         time.sleep(self.slow_stop_s)
@@ -116,6 +126,14 @@ class Lab:
         os.kill(pid, signal.SIGKILL)
         while self.hosts.pids()[name] == pid:
             time.sleep(0.01)
+
+    def batch(self, *experiments: str, step: int = 0, attempt: int = 0, **asked: Any) -> list[Command]:
+        """Commands that fire several samples at once; what is asked is asked of the first alone."""
+        alone = [
+            self.command(x, step, attempt, "fire", temperature_C=900, **(asked if x == experiments[0] else {}))
+            for x in experiments
+        ]
+        return [x.model_copy(update={"batch": tuple(y.command_id for y in alone)}) for x in alone]
 
     async def restart(self) -> None:
         """Start dead hosts again and wait until the dispatcher has them."""

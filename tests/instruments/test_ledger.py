@@ -58,6 +58,23 @@ def test_a_command_is_never_started_twice(ledger):
     assert starts(ledger.path) == {"c1": 1}
 
 
+def test_a_batch_is_started_and_finished_as_a_whole_or_not_at_all(ledger):
+    ledger.start_all([command("a"), command("b")], 1)
+    with pytest.raises(LabError, match="never started again"):
+        ledger.start_all([command("c"), command("b")], 1)
+    assert ledger.find("c") is None
+    with pytest.raises(LabError, match="not running"):
+        ledger.finish_all([report("a"), report("c")])
+    assert ledger.report("a") is None
+    ledger.finish_all([report("a"), report("b")])
+    assert ledger.unacknowledged() == ["a", "b"]
+
+
+def test_the_digest_of_a_command_without_a_batch_is_what_older_ledgers_hold():
+    assert digest(command()) == "4832e94528358189f4795761fb878da7eafa436db19260da1d790871fca14a33"
+    assert digest(command().model_copy(update={"batch": ("c1", "c2")})) != digest(command())
+
+
 def test_a_report_is_stored_once_and_only_for_a_running_command(ledger):
     with pytest.raises(LabError, match="not running"):
         ledger.finish(report())

@@ -249,6 +249,13 @@ def test_capabilities_keep_their_infinite_limits():
     assert received.capabilities[0].capability() == capability
 
 
+def test_a_capability_tells_how_many_samples_it_takes_and_what_they_must_share():
+    capability = Capability("fire", batch=6, programme=("temperature_C", "hours"))
+    assert CapabilityInfo.of(capability).capability() == capability
+    with pytest.raises(ValueError):
+        CapabilityInfo.of(Capability("fire", batch=0))
+
+
 def test_a_repeated_message_is_not_fresh_and_a_new_session_starts_anew():
     inbox, outbox = Inbox(), Outbox("first")
     one, two = (decode(outbox.wrap(messages.Heartbeat())) for _ in range(2))

@@ -1,5 +1,6 @@
 import math
 import re
+import threading
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -201,6 +202,31 @@ def test_injected_faults_touch_nothing(tmp_path, truth):
     assert 15 < faults < 45
     assert any(math.isnan(v) for o in outcomes for v in o.readings.values())
     assert len(driver.world.samples()) == 60 - faults
+
+
+def test_a_sample_in_a_batch_comes_out_as_if_it_were_alone(tmp_path, truth):
+    jobs = [job(f"s{seed}", seed, hours=6.0) for seed in range(4)] + [job("wrong", 9, atmosphere="F2")]
+    together, alone = furnace(tmp_path / "a"), furnace(tmp_path / "b")
+    outcomes = together.run_batch(jobs, quiet)
+    assert outcomes == [alone.run(one, quiet) for one in reversed(jobs)][::-1]
+    assert [outcome.status for outcome in outcomes] == ["ok"] * 4 + ["failed"]
+    assert all(together.world.get(one.sample) == alone.world.get(one.sample) for one in jobs)
+    assert together.world.samples() == ["s0", "s1", "s2", "s3"]
+
+
+def test_it_announces_how_many_crucibles_it_takes_and_what_they_share(tmp_path):
+    (sinter,) = furnace(tmp_path, batch=4).capabilities()
+    assert (sinter.batch, sinter.programme) == (4, ("temperature_C", "hours", "atmosphere"))
+
+
+def test_a_stop_amid_a_batch_leaves_every_sample_unmade(tmp_path, truth):
+    driver = furnace(tmp_path, wall_s=30.0)
+    jobs = [job("a", 1), job("b", 2)]
+    timer = threading.Timer(0.1, driver.stop)
+    timer.start()
+    assert [o.message for o in driver.run_batch(jobs, quiet)] == ["stopped before anything was done to the sample"] * 2
+    timer.join()
+    assert driver.world.samples() == []
 
 
 @pytest.mark.slow

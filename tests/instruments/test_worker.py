@@ -12,7 +12,7 @@ from instruments import worker
 from instruments.driver import Capability, Job, Outcome
 from instruments.ledger import Ledger, starts
 from instruments.messages import Command
-from instruments.worker import Ended, Facts, NotStarted, Ready, Started, Worker, plain, report_of
+from instruments.worker import Broken, Ended, Facts, NotStarted, Ready, Started, Worker, plain, report_of
 
 
 def command(name: str = "c1") -> Command:
@@ -88,14 +88,14 @@ def test_started_is_on_disk_before_the_driver_acts(bench, tmp_path):
     seen = []
     path = tmp_path / "ledger.sqlite"
     one = bench(Driver(lambda job: seen.append(starts(path)) or Outcome("ok")))
-    one.worker.submit(command(), 1)
+    one.worker.submit([command()], 1)
     assert one.report().status == "ok"
     assert seen == [{"c1": 1}]
 
 
 def test_the_report_is_on_disk_before_it_is_told(bench):
     one = bench(Driver(lambda job: Outcome("failed", {"x": 1}, {"a": [1, 2]}, 2.0, "no phase")))
-    one.worker.submit(command(), 1)
+    one.worker.submit([command()], 1)
     told = one.report()
     assert one.ledger.report("c1") == told
     assert (told.status, told.readings, told.duration_s, told.message) == ("failed", {"x": 1.0}, 2.0, "no phase")
@@ -106,11 +106,11 @@ def test_an_exception_is_a_fault_with_its_text(bench):
         raise ValueError("the pump is dry")
 
     one = bench(Driver(act))
-    one.worker.submit(command(), 1)
+    one.worker.submit([command()], 1)
     told = one.report()
     assert told.status == "fault"
     assert "ValueError: the pump is dry" in told.message
-    one.worker.submit(command("c2"), 1)
+    one.worker.submit([command("c2")], 1)
     assert one.next(Started).command_id == "c2"
 
 
@@ -119,7 +119,7 @@ def test_a_driver_that_tries_to_exit_is_a_fault_too(bench):
         raise SystemExit(1)
 
     one = bench(Driver(act))
-    one.worker.submit(command(), 1)
+    one.worker.submit([command()], 1)
     assert one.report().status == "fault"
 
 
@@ -139,7 +139,7 @@ def test_a_driver_that_tries_to_exit_is_a_fault_too(bench):
 )
 def test_what_no_report_can_say_is_a_fault_of_the_driver(bench, outcome):
     one = bench(Driver(lambda job: outcome))
-    one.worker.submit(command(), 1)
+    one.worker.submit([command()], 1)
     told = one.report()
     assert told.status == "fault"
     assert "driver returned" in told.message or "array" in told.message
@@ -147,7 +147,7 @@ def test_what_no_report_can_say_is_a_fault_of_the_driver(bench, outcome):
 
 def test_a_message_that_utf8_cannot_say_is_still_told(bench):
     one = bench(Driver(lambda job: Outcome("ok", {"x\udcff": 1.0}, message="caf\udce9")))
-    one.worker.submit(command(), 1)
+    one.worker.submit([command()], 1)
     told = one.report()
     assert (told.status, told.message, told.readings) == ("ok", "caf?", {"x?": 1.0})
 
@@ -171,19 +171,19 @@ def test_health_that_fails_is_a_fact(bench):
 def test_nothing_starts_while_the_stop_is_latched(bench):
     driver = Driver()
     one = bench(driver, stopped=True)
-    one.worker.submit(command(), 1)
+    one.worker.submit([command()], 1)
     assert "stopped" in one.next(NotStarted).reason
     assert driver.acted == []
     assert starts(one.ledger.path) == {}
     one.worker.reopen()
-    one.worker.submit(command(), 1)
+    one.worker.submit([command()], 1)
     assert one.report().status == "ok"
 
 
 def test_nothing_starts_without_a_controller(bench):
     driver = Driver()
     one = bench(driver, allowed="no controller for 40 s")
-    one.worker.submit(command(), 1)
+    one.worker.submit([command()], 1)
     event = one.next(NotStarted)
     assert event.retry
     assert driver.acted == []
@@ -202,7 +202,7 @@ def test_a_stop_reaches_a_running_driver_and_marks_its_report(bench):
         return Outcome("failed")
 
     one = bench(Stoppable(act))
-    one.worker.submit(command(), 1)
+    one.worker.submit([command()], 1)
     one.next(Started)
     assert one.worker.stop() == ""
     told = one.report()
@@ -217,7 +217,7 @@ def test_a_stop_that_the_driver_forgot_is_repeated(bench):
 
     driver = Driver(act)
     one = bench(driver)
-    one.worker.submit(command(), 1)
+    one.worker.submit([command()], 1)
     one.next(Started)
     one.worker.stop()
     assert one.report().status == "failed"
@@ -298,3 +298,49 @@ def test_health_is_made_small_and_finite():
     assert facts["t"] == "nan"
     assert facts["5"] == 2.0
     assert len(facts["long"]) == 100
+
+
+class Kiln(Driver):
+    """Fires several samples at once."""
+
+    def capabilities(self):
+        return [Capability("act", batch=4)]
+
+    def run_batch(self, jobs, progress):
+        progress(0.5, "half")
+        return [self.run(job, progress) for job in jobs]
+
+
+def test_the_members_of_a_batch_are_started_together_and_their_reports_stored_together(bench, tmp_path):
+    seen, path = [], tmp_path / "ledger.sqlite"
+    one = bench(Kiln(lambda job: seen.append(starts(path)) or Outcome("ok", {"n": float(job.command_id[1])})))
+    one.worker.submit([command("c1"), command("c2")], 1)
+    assert [one.next(Started).command_id for _ in range(2)] == ["c1", "c2"]
+    assert [one.report().readings["n"] for _ in range(2)] == [1.0, 2.0]
+    assert seen[0] == {"c1": 1, "c2": 1}
+    assert one.ledger.unacknowledged() == ["c1", "c2"]
+
+
+def test_one_malformed_outcome_in_a_batch_is_the_fault_of_that_sample_alone(bench):
+    one = bench(Kiln(lambda job: None if job.command_id == "c1" else Outcome("ok")))
+    one.worker.submit([command("c1"), command("c2")], 1)
+    assert [one.report().status for _ in range(2)] == ["fault", "ok"]
+
+
+def test_a_batch_of_which_one_was_started_before_does_not_start(bench):
+    driver = Kiln()
+    one = bench(driver)
+    one.worker.submit([command("c1")], 1)
+    one.report()
+    one.worker.submit([command("c2"), command("c1")], 1)
+    assert {one.next(NotStarted).command_id for _ in range(2)} == {"c1", "c2"}
+    assert driver.acted == ["c1"]
+    assert starts(one.ledger.path) == {"c1": 1}
+
+
+def test_a_driver_that_announces_batches_and_cannot_run_them_is_not_used(bench):
+    class Boaster(Driver):
+        def capabilities(self):
+            return [Capability("act", batch=2)]
+
+    assert "no run_batch" in bench(Boaster()).next(Broken).reason

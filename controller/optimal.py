@@ -1,0 +1,196 @@
+"""The optimal schedule: OR-Tools CP-SAT on a flexible job shop with batches, holding times and storage.
+
+L. Perron and V. Furnon, OR-Tools (Google); the batch model after Mathirajan and Sivakumar, Int. J. Adv. Manuf. Technol.
+29, 990 (2006). Deterministic: one worker, a fixed seed and a limit in deterministic time, so that a replay with the same
+version gives the same schedule. What the solver does not reach in its time the best of a few greedy rules gives.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from controller import events as ev
+from controller.greedy import Planned, best_greedy, rank
+from controller.problem import Job, ScheduleProblem, Work
+
+NOT_INSTALLED = "OR-Tools is not installed: pip install 'athanor[lab]', or pip install ortools"
+EFFORT_PER_WORK, MOST_EFFORT = 0.05, 8.0
+"""Deterministic time, about seconds on one core."""
+TICKS = 20_000
+"""The horizon is divided in about so many; finer plans are not worth their search."""
+
+
+def solver_version() -> str:
+    """The solver and its version; empty where it is not installed."""
+    try:
+        from ortools import __version__
+    except ImportError:
+        return ""
+    return f"ortools {__version__}"
+
+
+def make_schedule(problem: ScheduleProblem) -> ev.ScheduleMade:
+    """Answer a schedule order; without a solver, or without work, an answer without acts says why."""
+    solver = solver_version()
+    if not solver:
+        return ev.ScheduleMade(schedule=problem.number, acts=(), reason=NOT_INSTALLED)
+    if not problem.jobs:
+        return ev.ScheduleMade(schedule=problem.number, acts=(), solver=solver, reason="no sample waits")
+    greedy = best_greedy(problem)
+    solved = _solve(problem, greedy)
+    best = min([greedy, *([solved] if solved else [])], key=lambda plan: rank(problem, plan))
+    acts = tuple(
+        ev.Act(
+            instrument=act.instrument,
+            step=act.step,
+            experiments=act.experiments,
+            start_s=round(problem.now_s + act.start_s, 3),
+        )
+        for act in sorted(best, key=lambda act: (act.start_s, act.instrument))
+    )
+    return ev.ScheduleMade(schedule=problem.number, acts=acts, solver=solver)
+
+
+@dataclass
+class _Seat:
+    """A way to do a work: alone on an instrument, or in one of its batches."""
+
+    instrument: str
+    chosen: Any
+    start: Any
+
+
+class _Model:
+    """The constraint model; one tick is ``tick_s`` seconds."""
+
+    def __init__(self, problem: ScheduleProblem, horizon_s: float) -> None:
+        from ortools.sat.python import cp_model
+
+        self.problem, self.model = problem, cp_model.CpModel()
+        self.tick_s = max(1.0, horizon_s / TICKS)
+        self.horizon = self._ticks(horizon_s) + 1
+        self.free = {name: self._ticks(free_s) for name, free_s in problem.free_s}
+        self.starts: dict[tuple[str, int], Any] = {}
+        self.seats: dict[tuple[str, int], list[_Seat]] = {}
+        self.late: list[Any] = []
+        self._intervals: dict[str, list[Any]] = {name: [] for name in self.free}
+        self._crowds: dict[tuple[str, str], list[tuple[str, Work, int]]] = {}
+        self.ends = [self._add_job(job) for job in problem.jobs]
+        for (instrument, _), crowd in sorted(self._crowds.items()):
+            self._add_batches(instrument, crowd)
+        for key, seats in self.seats.items():
+            self.model.add_exactly_one(seat.chosen for seat in seats)
+            for seat in seats:
+                if seat.start is not self.starts[key]:
+                    self.model.add(self.starts[key] == seat.start).only_enforce_if(seat.chosen)
+        for intervals in self._intervals.values():
+            self.model.add_no_overlap(intervals)
+        self._add_storage()
+        self.makespan = self._time("makespan")
+        self.model.add_max_equality(self.makespan, self.ends)
+        n = len(problem.jobs)
+        # Every sample's end counts as well: what need not wait should not, even where the last one is not affected.
+        self.model.minimize(2 * n * self.horizon * sum(self.late) + n * self.makespan + sum(self.ends))
+
+    def _ticks(self, seconds: float) -> int:
+        return math.ceil(max(0.0, seconds) / self.tick_s)
+
+    def _time(self, name: str) -> Any:
+        return self.model.new_int_var(0, self.horizon, name)
+
+    def _add_job(self, job: Job) -> Any:
+        model, before, hold_s, end = self.model, self._ticks(job.ready_s), None, None
+        if job.due_s is not None:  # the time of the first work runs from before it was ready
+            hold_s = max(0.0, job.due_s - job.ready_s)
+        for work in job.works:
+            key, duration = (job.experiment, work.step), max(1, self._ticks(work.duration_s))
+            start = self.starts[key] = self._time(f"start {key}")
+            model.add(start >= before)
+            if hold_s is not None:
+                late = model.new_bool_var(f"late {key}")
+                model.add(start <= before + int(hold_s / self.tick_s)).only_enforce_if(~late)
+                self.late.append(late)
+            self.seats[key] = []
+            for instrument, room in work.options:
+                if room > 1:
+                    self._crowds.setdefault((instrument, work.kind), []).append((job.experiment, work, room))
+                    continue
+                chosen = model.new_bool_var(f"{key} on {instrument}")
+                interval = model.new_optional_interval_var(start, duration, start + duration, chosen, f"{key}")
+                self._intervals[instrument].append(interval)
+                model.add(start >= self.free[instrument]).only_enforce_if(chosen)
+                self.seats[key].append(_Seat(instrument, chosen, start))
+            before, hold_s = start + duration, work.hold_s
+        end = self._time(f"end {job.experiment}")
+        model.add(end == before)
+        return end
+
+    def _add_batches(self, instrument: str, crowd: list[tuple[str, Work, int]]) -> None:
+        """As many batches as the crowd can need, and some to spare: later ones only where earlier ones are used."""
+        model, room = self.model, max(room for _, _, room in crowd)
+        duration = max(max(1, self._ticks(work.duration_s)) for _, work, _ in crowd)
+        before: Any = None
+        for number in range(min(len(crowd), math.ceil(len(crowd) / room) + 2)):
+            used, start = model.new_bool_var("used"), self._time("batch")
+            interval = model.new_optional_interval_var(start, duration, start + duration, used, "batch")
+            self._intervals[instrument].append(interval)
+            model.add(start >= self.free[instrument])
+            if before is not None:
+                model.add_implication(used, before[0])
+                model.add(start >= before[1] + duration).only_enforce_if(used)
+            members = []
+            for experiment, work, _ in crowd:
+                chosen = model.new_bool_var(f"{experiment} {work.step} in {instrument} {number}")
+                self.seats[experiment, work.step].append(_Seat(instrument, chosen, start))
+                model.add_implication(chosen, used)
+                members.append(chosen)
+            model.add(sum(members) <= room)
+            model.add_bool_or([*members, ~used])
+            before = (used, start)
+
+    def _add_storage(self) -> None:
+        storage, jobs = self.problem.storage, self.problem.jobs
+        if storage is None or len(jobs) <= storage:
+            return
+        stays = []
+        for job, end in zip(jobs, self.ends, strict=True):
+            begin = 0 if job.begun else self.starts[job.experiment, job.works[0].step]
+            size = self._time(f"stay {job.experiment}")
+            stays.append(self.model.new_interval_var(begin, size, end, f"stay {job.experiment}"))
+        self.model.add_cumulative(stays, [1] * len(stays), storage)
+
+    def hint(self, plan: list[Planned]) -> None:
+        """Begin the search from a plan."""
+        for act in plan:
+            for experiment in act.experiments:
+                self.model.add_hint(self.starts[experiment, act.step], self._ticks(act.start_s))
+
+    def plan(self, solver: Any) -> list[Planned]:
+        """What the solver has found."""
+        found: dict[tuple[str, int, int], list[str]] = {}
+        for (experiment, step), seats in self.seats.items():
+            seat = next(seat for seat in seats if solver.boolean_value(seat.chosen))
+            start = solver.value(self.starts[experiment, step])
+            found.setdefault((seat.instrument, start, step), []).append(experiment)
+        return [
+            Planned(instrument, step, tuple(experiments), start * self.tick_s)
+            for (instrument, start, step), experiments in found.items()
+        ]
+
+
+def _solve(problem: ScheduleProblem, greedy: list[Planned]) -> list[Planned] | None:
+    """The best plan that CP-SAT finds in its time; ``None`` where it finds none."""
+    from ortools.sat.python import cp_model
+
+    ends_s = [act.end_s(problem) for act in greedy]
+    model = _Model(problem, 1.2 * max(ends_s) + max(w.duration_s for j in problem.jobs for w in j.works))
+    model.hint(greedy)
+    solver = cp_model.CpSolver()
+    solver.parameters.num_workers = 1
+    solver.parameters.random_seed = 0
+    effort = EFFORT_PER_WORK * sum(len(job.works) for job in problem.jobs)
+    solver.parameters.max_deterministic_time = min(MOST_EFFORT, effort)
+    status = solver.solve(model.model)
+    return model.plan(solver) if status in (cp_model.OPTIMAL, cp_model.FEASIBLE) else None
