@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-SCRIPTS = ("overhead", "discovery")
+SCRIPTS = ("overhead", "fault_table", "discovery")
 
 for name in SCRIPTS:
     print(f"\n== {name} ==", flush=True)

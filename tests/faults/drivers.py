@@ -73,13 +73,6 @@ class Gauge:
         return Outcome("untouched")
 
 
-class BlindKiln(Kiln):
-    """A kiln without a sensor: after a crash nobody can tell."""
-
-    def inspect(self, job: Job) -> Outcome | None:
-        return None
-
-
 class StoppableKiln(Kiln):
     """A kiln that heeds its stop: it cools down amid the firing, and says that the firing failed."""
 

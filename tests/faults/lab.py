@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 from controller.run import begin
@@ -74,27 +72,6 @@ class Bench:
             if state.finished:
                 return state
         raise AssertionError(f"not finished after {times} resumes: {last}")
-
-    def kill_at_random(self, generator: random.Random, who: list[str], span_s: float) -> str:
-        """Start, wait a random time, kill somebody; return who."""
-        from tests.faults.victim import host_pid
-
-        process = self.start()
-        name = generator.choice(who)
-        time.sleep(generator.uniform(0.3, span_s))
-        if name == "controller":
-            process.kill()
-        else:
-            pid = host_pid(self.run.path, name)
-            if pid:
-                os.kill(pid, 9)
-        try:
-            process.communicate(timeout=120)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
-            raise
-        return name
 
     def choices(self) -> list[str]:
         """The choices in order, as JSON, byte for byte."""
