@@ -64,7 +64,7 @@ class Host:
         if not self.attached: return self.say("work", "announce", instrument=self.name, capabilities=[CAN], **state)
         self.say("work", "health", busy=self.running or None, **state)
         for i, entry in self.known.items():
-            if entry.get("report") and not entry.get("acknowledged"): self.answer("report", i)
+            if entry.get("report") and not entry.get("kept"): self.answer("report", i)
 
     def connect(self, found):
         self.found, self.attached = found, False
@@ -77,7 +77,7 @@ class Host:
         try:
             head = json.loads(frames[0])
             body, epoch, new = head["body"], int(head["epoch"]), (head["session"], int(head["sequence"]))
-            verb, i = body.pop("verb"), body.get("command_id")
+            verb, i = body.pop("verb"), body.get("command_id", "")
             if head["protocol"] != 1 or frames[1:] or {*body, "batch"} != {*FIELDS[verb].split(), "batch"}: return
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError): return  # not the protocol's: dropped
         old, self.last[channel] = self.last.get(channel, ("", -1)), new
@@ -91,8 +91,7 @@ class Host:
             return self.say("work", "refused", command_id=mine, reason=f"epoch {epoch} is over")
         if epoch > self.known[""]["epoch"]: self.write("", epoch=epoch)
         self.heard = time.monotonic()
-        for k in head.get("acknowledges", []) + [i] * (verb == "acknowledge"):
-            if self.known.get(k, {}).get("report"): self.write(k, acknowledged=True)
+        for k in {*head.get("acknowledges", []), *[i][verb != "acknowledge":]} & {*self.known}: self.write(k, kept=1)
         if verb == "heartbeat": self.attached = body["lease_s"] > 0
         elif verb == "query": self.answer("known", i)
         elif verb == "reset": self.write("", stop=None)
