@@ -79,13 +79,19 @@ class Bench:
 
 
 class Lab:
-    """Keys, host processes and a dispatcher in one folder."""
+    """Keys, hosts and a dispatcher in one folder; ``processes`` of hosts, or with 0 one an instrument."""
 
-    def __init__(self, folder: Path, count: int, hold_s: float = 0.0) -> None:
+    def __init__(self, folder: Path, count: int, hold_s: float = 0.0, processes: int = 0) -> None:
         self.names = [f"bench-{k:03d}" for k in range(count)]
         keys, endpoint_file = folder / "keys", folder / "endpoint.json"
         create_lab_keys(keys, self.names)
-        specs = [HostSpec(name, "benchmarks.network:Bench", {"hold_s": hold_s}) for name in self.names]
+        each = max(1, count // processes) if processes else 1
+        specs = [
+            HostSpec(
+                name, "benchmarks.network:Bench", {"hold_s": hold_s}, process=f"pc-{k // each}" if each > 1 else ""
+            )
+            for k, name in enumerate(self.names)
+        ]
         self.hosts = LocalHosts(folder, specs, keys=keys, endpoint_file=endpoint_file)
         self.dispatcher = Dispatcher(keys=keys, epoch=1, endpoint_file=endpoint_file)
 
@@ -310,9 +316,9 @@ def opening(names: list[str], folder: Path, experiments: int) -> list[ev.Event]:
     ]
 
 
-async def _serve(folder: Path, count: int, steps: int) -> dict[str, Any]:
+async def _serve(folder: Path, count: int, processes: int, steps: int) -> dict[str, Any]:
     """Run ``steps`` steps on ``count`` instruments."""
-    async with Lab(folder, count) as lab:
+    async with Lab(folder, count, processes=processes) as lab:
         journal, state = Journal(folder / "journal.sqlite", create=True), State()
         begun = opening(lab.names, folder, steps // STEPS_EACH)
         journal.stage(begun)
@@ -332,22 +338,23 @@ async def _serve(folder: Path, count: int, steps: int) -> dict[str, Any]:
 def _cpu_s(lab: Lab) -> tuple[float, float]:
     """CPU seconds of this process, and of all hosts."""
     tick, total = os.sysconf("SC_CLK_TCK"), 0.0
-    for pid in lab.hosts.pids().values():
+    for pid in set(lab.hosts.pids().values()):
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         total += (int(fields[11]) + int(fields[12])) / tick
     return time.process_time(), total
 
 
 def lab(folder: Path, count: int, steps: int) -> None:
-    for instruments, number in ((1, 2_000), (count, steps)):
+    for instruments, processes, number in ((count, 8, steps),):
         before = fsync_s(folder)
-        found = asyncio.run(_serve(folder / f"lab-{instruments}", instruments, number))
+        where = folder / f"lab-{instruments}-{processes}"
+        found = asyncio.run(_serve(where, instruments, processes, number))
         floor = (before + fsync_s(folder)) / 2
         books = [[(a, b) for kind, a, b in book if kind == "act"] for book in found["books"].values()]
         acts = sum(map(len, books))
         gaps = [later[0] - earlier[1] for book in books for earlier, later in pairwise(book)]
         print(
-            f"{instruments} instruments, {acts} steps through the whole loop: {acts / found['wall']:,.0f} durable step"
+            f"{instruments} instruments in {processes} host processes, {acts} steps through the whole loop: {acts / found['wall']:,.0f} durable step"
         )
         print(f"  step completions/s; CPU a step: controller {found['cpu'][0] / acts * 1e3:.2f} ms, ", end="")
         print(f"hosts {found['cpu'][1] / acts * 1e3:.2f} ms; executed twice: {found['twice']}")

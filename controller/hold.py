@@ -65,6 +65,7 @@ class Hold:
                 instrument.driver,
                 host_settings(campaign, name, base_dir, lab_dir, lab.world),
                 own_envelope(campaign.lab, campaign.safety, name),
+                instrument.process,
             )
             for name, instrument in instruments.items()
             if not instrument.remote

@@ -31,21 +31,28 @@ STEADY_S = 60.0
 """A host that has lived so long is forgiven its earlier ends."""
 POLL_S = 0.02
 SETTLE_S = 0.2
+YOUNG_S = 0.5
+"""A process that has just been started, with others in it perhaps, is still coming up."""
 
 
 @dataclass(frozen=True)
 class HostSpec:
-    """One instrument to host on this machine: its name (and key's), driver, settings (JSON), and what it may do."""
+    """One instrument to host on this machine: its name (and key's), driver, settings (JSON), and what it may do.
+
+    Those with the same word as ``process`` share one; ``""``: it has its own.
+    """
 
     name: str
     driver: str
     settings: dict[str, Any] = field(default_factory=dict)
     envelope: Envelope = field(default_factory=Envelope)
+    process: str = ""
 
 
 @dataclass
 class _Hosted:
     config: HostConfig
+    group: str
     process: subprocess.Popen[bytes] | None = None
     started: float = 0.0
     wait_s: float = BACK_OFF_S
@@ -93,7 +100,8 @@ class LocalHosts:
                     lease_s=lease_s,
                     linger_s=linger_s,
                     heartbeat_s=heartbeat_s,
-                )
+                ),
+                spec.process,
             )
             for spec in specs
         }
@@ -199,30 +207,35 @@ class LocalHosts:
     def _start(self, hosted: _Hosted) -> str:
         name, config = hosted.config.name, hosted.config
         identity = self._identity(hosted)
+        young = time.monotonic() - hosted.started < YOUNG_S
         hosted.started = time.monotonic()
         if identity is not None:
             self._tell("host-attached", name, f"process {identity.pid} was alive")
             return "attached" if self._is_current(config) else "outdated"
         if hosted.process is not None:
             try:
-                hosted.process.wait(SETTLE_S)  # killed, it gives up its ledger a moment before it is gone
+                hosted.process.wait(0.0 if young else SETTLE_S)  # killed, it gives up its ledger before it is gone
             except subprocess.TimeoutExpired:
-                return "attached"  # it is still coming up
-        config.workdir.mkdir(parents=True, exist_ok=True)
-        path = self._file(name)
-        path.write_text(config.model_dump_json(indent=1))
+                return "started"  # it is still coming up
+        together = [one for one in self._hosts.values() if hosted.group and one.group == hosted.group] or [hosted]
+        for one in together:
+            one.config.workdir.mkdir(parents=True, exist_ok=True)
+            self._file(one.config.name).write_text(one.config.model_dump_json(indent=1))
         root = str(Path(instruments.__file__).absolute().parent.parent)
         paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
-        with (self.folder / f"{name}.log").open("ab") as out:
-            hosted.process = subprocess.Popen(
-                [self._python, "-m", "instruments.host", "--config", str(path)],
+        files = [str(self._file(one.config.name)) for one in together]
+        with self._log(hosted).open("ab") as out:
+            process = subprocess.Popen(
+                [self._python, "-m", "instruments.host", "--config", *files],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
                 start_new_session=True,  # Ctrl-C at the controller must not reach an instrument amid an act
             )
-        self._tell("host-started", name, f"process {hosted.process.pid}")
+        for one in together:
+            one.process, one.started, one.due = process, hosted.started, None
+            self._tell("host-started", one.config.name, f"process {process.pid}")
         return "started"
 
     def _is_current(self, config: HostConfig) -> bool:
@@ -234,8 +247,11 @@ class LocalHosts:
     def _file(self, name: str) -> Path:
         return self.folder / f"{name}.json"
 
+    def _log(self, hosted: _Hosted) -> Path:
+        return self.folder / f"{hosted.group or hosted.config.name}.log"
+
     def _last_words(self, name: str) -> str:
-        path = self.folder / f"{name}.log"
+        path = self._log(self._hosts[name])
         with contextlib.suppress(OSError), path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - 2_000))
             lines = file.read().decode(errors="replace").strip().splitlines()

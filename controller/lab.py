@@ -29,12 +29,14 @@ class Instrument(Envelope):
 
     Attributes:
         remote: its host is started by hand on another machine (``athanor lab host-config``).
+        process: instruments with the same word share one host process, and end together; ``""``: its own.
         slots: samples that may lie in it; ``None``: as many as the largest batch that it announces.
     """
 
     driver: str = ""
     settings: dict[str, Any] = Field(default_factory=dict)
     remote: bool = False
+    process: str = Field(default="", pattern=r"^[A-Za-z0-9_.-]*$", max_length=64)
     slots: int | None = Field(default=None, ge=1, le=1000)
 
     @model_validator(mode="after")

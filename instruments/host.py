@@ -1,6 +1,6 @@
-"""One operating-system process an instrument: ``python -m instruments.host --config FILE.json``.
+"""Instrument hosts: ``python -m instruments.host --config FILE.json ...``, one process an instrument or several.
 
-The main thread speaks with the controller, a second one owns the driver (``instruments.worker``), a third one listens
+The host's own thread speaks with the controller, a second one owns the driver (`instruments.worker`), a third listens
 for the emergency stop, so that a stop waits neither for work nor for the disk.
 """
 
@@ -19,6 +19,8 @@ import sqlite3
 import sys
 import time
 import uuid
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,11 +78,10 @@ class _Unacknowledged:
 class Host:
     """One hosted instrument; ``run`` returns the exit code."""
 
-    def __init__(self, config: HostConfig):
+    def __init__(self, config: HostConfig, context: zmq.Context):
         self._config = config
         self._session = uuid.uuid4().hex
-        self._context = zmq.Context()
-        self._work = Client(self._context, keys=config.keys, name=config.name)
+        self._work = Client(context, keys=config.keys, name=config.name)
         self._ledger = Ledger(config.ledger)
         self._events: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._wake_out, self._wake_in = os.pipe()
@@ -92,7 +93,7 @@ class Host:
         self._worker = worker.Worker(
             self._load, self._ledger, self._post, may_start=self._may_start, stopped=self._stopped
         )
-        self._ear = StopEar(config, self._context, self._session, self._worker, self._post)
+        self._ear = StopEar(config, context, self._session, self._worker, self._post)
         self._outbox, self._inbox = Outbox(self._session, self._ledger.epoch), Inbox()
         self._capabilities: dict[str, Capability] | None = None
         self._active: dict[str, Command] = {}  # the worker has them
@@ -112,11 +113,10 @@ class Host:
         self._leaving = ""
         self._garbage = 0
         self._exit = EXIT_OK
+        self.closed = False
 
     def run(self) -> int:
         """Serve until released, terminated, or alone for too long."""
-        signal.signal(signal.SIGTERM, lambda *_: self._post("SIGTERM"))
-        signal.signal(signal.SIGINT, lambda *_: self._post("SIGTERM"))
         self._worker.start()
         self._ear.start()
         try:
@@ -129,10 +129,13 @@ class Host:
             self._worker.end()
             self._worker.join(5.0)
             self._work.close()
-            if self._ear.close():
-                self._context.term()
+            self.closed = self._ear.close()
             self._ledger.close()
         return self._exit
+
+    def terminate(self) -> None:
+        """Stop the driver, write down what came of its command and end; from any thread or signal."""
+        self._post("SIGTERM")
 
     def _load(self) -> Any:
         from instruments.registry import resolve_driver
@@ -483,28 +486,56 @@ class Host:
         return True
 
 
+def serve(hosts: Sequence[Host]) -> int:
+    """Run hosts of several instruments in one process, a thread each, until all have ended. Returns the exit code.
+
+    They share an interpreter, so that many quick instruments cost little; a driver that brings it down ends them all.
+    """
+
+    def terminate(*_: object) -> None:
+        for host in hosts:
+            host.terminate()
+
+    signal.signal(signal.SIGTERM, terminate)
+    signal.signal(signal.SIGINT, terminate)
+    if len(hosts) == 1:
+        return hosts[0].run()
+    with ThreadPoolExecutor(len(hosts), thread_name_prefix="host") as pool:
+        running = [pool.submit(host.run) for host in hosts]
+        while wait(running, timeout=1.0).not_done:  # a signal is heard between two waits
+            if any(future.done() and (future.exception() or future.result()) for future in running):
+                terminate()  # what one needs a new process for, the others must bear
+    return max(future.result() for future in running)
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """Run a host. Returns 0 after an orderly end, 2 for bad files, 3 where its ledger is held, 4 bad driver."""
-    parser = argparse.ArgumentParser(prog="python -m instruments.host", description="Host one instrument.")
-    parser.add_argument("--config", type=Path, required=True, help="JSON file, see instruments.host.HostConfig")
+    """Run the hosts of a process. Returns 0 after an orderly end, 2 for bad files, 3 where a ledger is held, 4 bad
+    driver."""
+    parser = argparse.ArgumentParser(prog="python -m instruments.host", description="Host one instrument or several.")
+    parser.add_argument(
+        "--config", type=Path, required=True, nargs="+", help="JSON file an instrument, see instruments.host_config"
+    )
     parser.add_argument("--linger-s", type=float, help="end after so many seconds without a controller")
     given = parser.parse_args(arguments)
     gc.freeze()  # what was imported stays: looking through it again and again costs more than the work does
     sys.setswitchinterval(0.001)  # a driver that computes in Python must not keep a stop waiting
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
-    try:
-        config = HostConfig.load(given.config)
-        if given.linger_s is not None:
-            config = config.model_copy(update={"linger_s": given.linger_s})
-    except (OSError, ValidationError) as error:
-        print(f"{given.config}: {error}", file=sys.stderr)
-        return EXIT_CONFIG
-    try:
-        host = Host(config)
-    except InstrumentError as error:
-        print(f"{config.name}: {error}", file=sys.stderr)
-        return EXIT_HELD if "is held by" in str(error) else EXIT_CONFIG
-    return host.run()
+    hosts, context = [], zmq.Context()
+    for path in given.config:
+        name = str(path)
+        try:
+            config = HostConfig.load(path)
+            name = config.name
+            if given.linger_s is not None:
+                config = config.model_copy(update={"linger_s": given.linger_s})
+            hosts.append(Host(config, context))
+        except (OSError, ValidationError, InstrumentError) as error:
+            print(f"{name}: {error}", file=sys.stderr)
+            return EXIT_HELD if "is held by" in str(error) else EXIT_CONFIG
+    code = serve(hosts)
+    if all(host.closed for host in hosts):
+        context.term()
+    return code
 
 
 if __name__ == "__main__":

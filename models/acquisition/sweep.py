@@ -95,7 +95,9 @@ def sweep(
         for offset in range(0, len(block), at_once):
             part = torch.from_numpy(block[offset : offset + at_once]).to(device)
             here = np.arange(begin + offset, begin + offset + len(part))
-            known = {name: torch.from_numpy(values[here[0] : here[-1] + 1]).to(device) for name, values in exact.items()}
+            known = {
+                name: torch.from_numpy(values[here[0] : here[-1] + 1]).to(device) for name, values in exact.items()
+            }
             with torch.no_grad():
                 bound = ceiling(part, known).cpu().numpy()
             may = eligible[here[0] : here[-1] + 1]

@@ -18,10 +18,10 @@ def make(tmp_path):
     create_lab_keys(tmp_path / "keys", ["a", "b"])
     made = []
 
-    def hosts(names=("a", "b"), **settings):
+    def hosts(names=("a", "b"), process="", driver="tests.controller.toy_lab:Toy", **settings):
         one = LocalHosts(
             tmp_path,
-            [HostSpec(name, "tests.controller.toy_lab:Toy") for name in names],
+            [HostSpec(name, driver, process=process) for name in names],
             keys=tmp_path / "keys",
             endpoint_file=tmp_path / "endpoints.json",
             **settings,
@@ -52,6 +52,33 @@ def test_each_instrument_is_its_own_process_in_its_own_session(make):
     pids = wait(hosts)
     assert len({os.getpid(), *pids.values()}) == 3
     assert all(os.getsid(pid) != os.getsid(0) for pid in pids.values())
+
+
+def test_instruments_may_share_a_process_and_then_end_together(make):
+    hosts = make(process="pc")
+    hosts.start()
+    pids = wait(hosts)
+    assert pids["a"] == pids["b"]
+    os.kill(pids["a"], signal.SIGKILL)
+    wait(hosts, lambda pids: not any(pids.values()))
+    restarted = []
+    while not restarted:
+        restarted = hosts.supervise()
+        time.sleep(0.02)
+    again = wait(hosts)
+    assert again["a"] == again["b"] != pids["a"]
+    hosts.terminate()
+    assert hosts.pids() == {"a": None, "b": None}
+
+
+def test_a_driver_that_does_not_load_ends_the_process_that_it_shares(make):
+    hosts = make(process="pc", driver="no.such:Driver")
+    hosts.start()
+    deadline = time.monotonic() + 20
+    while (process := next(iter(hosts._hosts.values())).process) is None or process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert process.returncode == 4
 
 
 def test_a_living_host_is_attached_to_not_started_twice(make):
