@@ -27,6 +27,7 @@ from controller.estop import OPERATOR, latched_message
 from controller.hosts import HostSpec, LocalHosts
 from controller.journal import Journal
 from controller.loop import Loop, Overhead
+from controller.optimal import NOT_INSTALLED, solver_version
 from controller.rundir import RunDirectory, RunLock
 from controller.safety import unknown_names
 from controller.science import check_science, make_crew, measured_names, science_spec
@@ -141,7 +142,8 @@ async def _drive(
     campaign = state.require()
     base_dir = Path(state.started.base_dir) if state.started else Path()
     epoch = state.epoch + 1
-    begun = ev.ControllerStarted(epoch=epoch, pid=os.getpid(), host=platform.node())
+    away_s = journal.silence_s() if campaign.lab.clock == "wall" and state.epoch else 0.0
+    begun = ev.ControllerStarted(epoch=epoch, pid=os.getpid(), host=platform.node(), away_s=away_s)
     journal.stage([begun])
     journal.commit()
     state = evolve(state, begun)
@@ -332,6 +334,8 @@ async def _unless(trouble: asyncio.Future[None], work: asyncio.Future[Any]) -> N
 
 def _check_lab(campaign: Campaign, lab: Lab) -> None:
     """A quantity that no instrument reports would cost the whole budget: say so before the first command."""
+    if campaign.lab.scheduler == "optimal" and not solver_version():
+        raise CampaignError(f"lab.scheduler: optimal. {NOT_INSTALLED}; or say auto or plain.")
     capabilities = [c for info in lab.instruments.values() for c in info.capabilities.values()]
     if not all(c.quantities for c in capabilities):
         return  # somebody does not say what it reports
@@ -353,13 +357,10 @@ async def _supervise(lab: Lab, ready: Callable[[], bool]) -> None:
 
 
 async def _hear_people(loop: Loop, mailbox: Mailbox) -> None:
-    """Hand approvals to the loop, and wake it when one is overdue."""
+    """Hand approvals to the loop."""
     while True:
         if events := mailbox.read(loop.state, log.warning):
             loop.post(*events)
-        asked = [e.approval for e in loop.state.active.values() if e.waits_for_people and e.approval]
-        if loop.patient and any(a.deadline_s is not None and a.deadline_s <= loop.now_s() for a in asked):
-            loop.post()
         await asyncio.sleep(0.5)
 
 
