@@ -18,8 +18,6 @@ from controller.problem import Job, ScheduleProblem, Work
 NOT_INSTALLED = "OR-Tools is not installed: pip install 'athanor[lab]', or pip install ortools"
 EFFORT_PER_WORK, MOST_EFFORT = 0.01, 1.5
 """Deterministic time of the solver, a unit of which is several seconds on one core."""
-TICKS = 20_000
-"""The horizon is divided in about so many; finer plans are not worth their search."""
 
 
 def solver_version() -> str:
@@ -63,15 +61,14 @@ class _Seat:
 
 
 class _Model:
-    """The constraint model; one tick is ``tick_s`` seconds."""
+    """The constraint model, in whole seconds."""
 
     def __init__(self, problem: ScheduleProblem, start: list[Planned], horizon_s: float) -> None:
         from ortools.sat.python import cp_model
 
         self.problem, self.model = problem, cp_model.CpModel()
-        self.tick_s = max(1.0, horizon_s / TICKS)
-        self.horizon = self._ticks(horizon_s) + 1
-        self.free = {name: self._ticks(free_s) for name, free_s in problem.free_s}
+        self.horizon = _whole(horizon_s)
+        self.free = {name: _whole(free_s) for name, free_s in problem.free_s}
         self.starts: dict[tuple[str, int], Any] = {}
         self.seats: dict[tuple[str, int], list[_Seat]] = {}
         self.late: list[Any] = []
@@ -98,23 +95,20 @@ class _Model:
         self.model.minimize(2 * n * self.horizon * sum(self.late) + n * self.makespan + sum(self.ends))
         self._hint(start)
 
-    def _ticks(self, seconds: float) -> int:
-        return math.ceil(max(0.0, seconds) / self.tick_s)
-
     def _time(self, name: str) -> Any:
         return self.model.new_int_var(0, self.horizon, name)
 
     def _add_job(self, job: Job) -> Any:
-        model, before, hold_s, end = self.model, self._ticks(job.ready_s), None, None
+        model, before, hold_s, end = self.model, _whole(job.ready_s), None, None
         if job.due_s is not None:  # the time of the first work runs from before it was ready
             hold_s = max(0.0, job.due_s - job.ready_s)
         for work in job.works:
-            key, duration = (job.experiment, work.step), max(1, self._ticks(work.duration_s))
+            key, duration = (job.experiment, work.step), max(1, _whole(work.duration_s))
             start = self.starts[key] = self._time(f"start {key}")
             model.add(start >= before)
             if hold_s is not None:
                 late = model.new_bool_var(f"late {key}")
-                model.add(start <= before + int(hold_s / self.tick_s)).only_enforce_if(~late)
+                model.add(start <= before + int(hold_s)).only_enforce_if(~late)
                 self.late.append(late)
             self.seats[key] = []
             for instrument, room in work.options:
@@ -134,7 +128,7 @@ class _Model:
     def _add_batches(self, instrument: str, crowd: list[tuple[str, Work, int]], least: int) -> list[tuple[Any, Any]]:
         """As many batches as the crowd can need, or ``least``; later ones only where earlier ones are used."""
         model, room = self.model, max(room for _, _, room in crowd)
-        duration = max(max(1, self._ticks(work.duration_s)) for _, work, _ in crowd)
+        duration = max(max(1, _whole(work.duration_s)) for _, work, _ in crowd)
         batches: list[tuple[Any, Any]] = []
         for number in range(min(len(crowd), max(least, math.ceil(len(crowd) / room)) + 1)):
             used, start = model.new_bool_var("used"), self._time("batch")
@@ -175,9 +169,9 @@ class _Model:
             batches = self._batches.get((act.instrument, kind), ())
             if number < len(batches):
                 self.model.add_hint(batches[number][0], 1)
-                self.model.add_hint(batches[number][1], self._ticks(act.start_s))
+                self.model.add_hint(batches[number][1], _whole(act.start_s))
             for work in act.works:
-                self.model.add_hint(self.starts[work], self._ticks(act.start_s))
+                self.model.add_hint(self.starts[work], _whole(act.start_s))
                 for seat in self.seats[work]:
                     here = seat.instrument == act.instrument and seat.number in (None, number)
                     self.model.add_hint(seat.chosen, int(here))
@@ -188,7 +182,11 @@ class _Model:
         for key, seats in self.seats.items():
             seat = next(seat for seat in seats if solver.boolean_value(seat.chosen))
             found.setdefault((seat.instrument, solver.value(self.starts[key])), []).append(key)
-        return [Planned(name, tuple(works), start * self.tick_s) for (name, start), works in found.items()]
+        return [Planned(name, tuple(works), float(start)) for (name, start), works in found.items()]
+
+
+def _whole(seconds: float) -> int:
+    return math.ceil(max(0.0, seconds))
 
 
 def _solve(problem: ScheduleProblem, greedy: list[Planned]) -> list[Planned] | None:

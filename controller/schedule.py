@@ -109,17 +109,23 @@ def pose(state: State, number: int) -> ScheduleProblem:
             if not state.filing.runs(one.command_id):
                 continue  # quarantined, or on an instrument that is out of service
             step, order = recipe.steps[one.step], state.commands[one.command_id].order
-            ready_s = max(0.0, order.start_s + expected_s(state, step) - now_s)
+            ready_s = _whole(order.start_s + expected_s(state, step) - now_s)
             first, due_s = one.step + 1, ready_s + (math.inf if one.hold_s is None else one.hold_s)
         works = [_work(state, one, recipe, place) for place in range(first, len(recipe.steps))]
         if works and all(work.options for work in works):
             due = due_s if due_s < math.inf else None
             jobs.append(Job(one.id, ready_s, due, one.home > 0, tuple(works)))
-    free_s = [(name, free_at_s(state, name) - now_s) for name, i in sorted(state.instruments.items()) if i.in_service]
+    free_s = [
+        (name, _whole(free_at_s(state, name) - now_s)) for name, i in sorted(state.instruments.items()) if i.in_service
+    ]
     storage = state.require().lab.storage
     if storage is not None:  # quarantined samples keep their homes
         storage -= len(state.homes) - sum(job.begun for job in jobs)
     return ScheduleProblem(number, now_s, tuple(jobs), tuple(free_s), storage)
+
+
+def _whole(seconds: float) -> float:
+    return float(math.ceil(max(0.0, seconds)))
 
 
 def _work(state: State, one: Experiment, recipe: Recipe, number: int) -> Work:
@@ -130,7 +136,7 @@ def _work(state: State, one: Experiment, recipe: Recipe, number: int) -> Work:
             options.append((name, 1 if one.alone else room))
     keeps = step.max_wait_h is None or number + 1 == len(recipe.steps)
     hold_s = None if keeps else 3600 * (step.max_wait_h or 0.0)
-    return Work(number, kind_of(state, step), expected_s(state, step), hold_s, tuple(options))
+    return Work(number, kind_of(state, step), _whole(expected_s(state, step)), hold_s, tuple(options))
 
 
 def adopt(state: State, made: ev.ScheduleMade) -> None:
