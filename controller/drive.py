@@ -69,7 +69,9 @@ class Drive:
         base_dir = Path(started.base_dir) if started else Path()
         lab_dir = Path(started.lab_file).parent if started and started.lab_file else base_dir
         self._trouble = asyncio.get_running_loop().create_future()
-        self._write(ev.ControllerStarted(epoch=self._mine["epoch"], pid=os.getpid(), host=platform.node()))
+        away_s = self._journal.silence_s() if campaign.lab.clock == "wall" and self._state.epoch else 0.0
+        epoch = self._mine["epoch"]
+        self._write(ev.ControllerStarted(epoch=epoch, pid=os.getpid(), host=platform.node(), away_s=away_s))
         own_science = self._science is None
         science = self._science
         if science is None:
@@ -224,9 +226,6 @@ async def hear_people(loop: Loop, mailbox: Mailbox) -> None:
     while True:
         if events := mailbox.read(loop.state, log.warning):
             loop.post(*events)
-        asked = [e.approval for e in loop.state.active.values() if e.waits_for_people and e.approval]
-        if loop.patient and any(a.deadline_s is not None and a.deadline_s <= loop.now_s() for a in asked):
-            loop.post()
         await asyncio.sleep(0.5)
 
 

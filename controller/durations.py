@@ -15,7 +15,7 @@ GUESS_S = 1800.0
 
 
 def kind_of(state: State, step: Step) -> str:
-    """The kind of a step: its capability and its programme; without a programme, the hours that its parameters state."""
+    """The kind of a step: its capability and its programme, or else the hours that its parameters state."""
     offer = state.filing.offered.get(step.capability)
     programme = offer.programme if offer is not None else ()
     values = [step.parameters.get(name) for name in programme] if programme else [stated_hours(step)]

@@ -110,7 +110,7 @@ class CommandOrdered(Decision):
 
     ``attempt`` counts the orders of a step, each a new command. ``round`` counts its measurements: a new round draws
     new noise, while an order repeated because a sensor proved that nothing had happened does not. ``batch`` has the ids
-    of all commands of one act, this one among them; empty: alone. ``position`` is where the sample lies during the step.
+    of all commands of one act, this one among them; empty: alone. ``position`` is where the sample lies.
     """
 
     kind: Literal["command_ordered"] = "command_ordered"
@@ -264,16 +264,15 @@ class ScheduleOrdered(Decision):
 
 
 class Act(_Event):
-    """One act of a schedule: which samples, at which step, on which instrument, when (lab seconds)."""
+    """One act of a schedule: which (experiment, step) together, on which instrument, when (lab seconds)."""
 
     instrument: str
-    step: int
-    experiments: tuple[str, ...]
+    works: tuple[tuple[str, int], ...]
     start_s: float
 
 
 class ScheduleMade(Fact):
-    """What the scheduler answered. Without acts, ``reason`` says why there is no schedule, and the plain rule serves."""
+    """What the scheduler answered. Without acts, ``reason`` says why, and the plain rule serves."""
 
     kind: Literal["schedule_made"] = "schedule_made"
     schedule: int

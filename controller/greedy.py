@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from controller.problem import Job, ScheduleProblem, Work
@@ -13,26 +14,21 @@ PATIENCE = (0.0, 0.1, 0.25, 0.5, 1.0)
 
 @dataclass(frozen=True)
 class Planned:
-    """An act: its samples, their step, when it begins in seconds from now."""
+    """An act: which (experiment, step) together, and when it begins in seconds from now."""
 
     instrument: str
-    step: int
-    experiments: tuple[str, ...]
+    works: tuple[tuple[str, int], ...]
     start_s: float
-
-    def end_s(self, problem: ScheduleProblem) -> float:
-        """When it is expected to end."""
-        return self.start_s + max(_work(problem, name, self.step).duration_s for name in self.experiments)
 
 
 def best_greedy(problem: ScheduleProblem) -> list[Planned]:
     """The best of a few greedy schedules. Each has every work of the problem."""
-    return min((_greedy(problem, share) for share in PATIENCE), key=lambda plan: rank(problem, plan))
+    return min((_Greedy(problem, share).plan() for share in PATIENCE), key=lambda plan: rank(problem, plan))
 
 
 def rank(problem: ScheduleProblem, plan: list[Planned]) -> tuple[int, float]:
     """How bad a plan is: broken holding times, then the makespan with the mean of all ends."""
-    begin_s = {(name, act.step): act.start_s for act in plan for name in act.experiments}
+    begin_s = {work: act.start_s for act in plan for work in act.works}
     late, ends_s = 0, []
     for job in problem.jobs:
         latest_s = math.inf if job.due_s is None else max(job.due_s, job.ready_s)
@@ -44,59 +40,93 @@ def rank(problem: ScheduleProblem, plan: list[Planned]) -> tuple[int, float]:
     return late, max(ends_s) + sum(ends_s) / len(ends_s)
 
 
-def _work(problem: ScheduleProblem, experiment: str, step: int) -> Work:
-    job = next(job for job in problem.jobs if job.experiment == experiment)
-    return next(work for work in job.works if work.step == step)
-
-
 @dataclass
 class _Runner:
-    """A job on its way: its next work, from when, until when."""
+    """A job on its way: its next work, from when, until when, and whether it has a home."""
 
     job: Job
-    place: int
     ready_s: float
     due_s: float
     inside: bool
+    place: int = 0
 
     @property
     def work(self) -> Work:
         return self.job.works[self.place]
 
+    def earliest_s(self, free_s: dict[str, float]) -> float:
+        """When the next work may begin: late enough that, after it, the sample need not wait longer than it may."""
+        if self.work.hold_s is None:
+            return self.ready_s
+        next_s = min(free_s[name] for name, _ in self.job.works[self.place + 1].options)
+        return max(self.ready_s, next_s - self.work.hold_s - self.work.duration_s)
 
-def _greedy(problem: ScheduleProblem, patience: float) -> list[Planned]:
-    free_s = dict(problem.free_s)
-    runners = [
-        _Runner(job, 0, job.ready_s, math.inf if job.due_s is None else job.due_s, job.begun) for job in problem.jobs
-    ]
-    homes = math.inf if problem.storage is None else problem.storage - sum(one.inside for one in runners)
-    freed_s, plan = 0.0, list[Planned]()
-    while runners:
-        open_ = [one for one in runners if one.inside or homes > 0]
-        options = [
-            (max(one.ready_s, free_s[name], 0.0 if one.inside else freed_s), one.due_s, place, name, room)
-            for place, one in enumerate(open_)
-            for name, room in one.work.options
+
+@dataclass
+class _Act:
+    """What could be done next; ``decided_s`` is when one would know that nobody else comes."""
+
+    decided_s: float
+    start_s: float
+    due_s: float
+    instrument: str
+    members: list[_Runner]
+
+
+class _Greedy:
+    """Time goes forward; always the act that can be decided on first."""
+
+    def __init__(self, problem: ScheduleProblem, patience: float) -> None:
+        self._patience, self._free_s = patience, dict(problem.free_s)
+        self._runners = [
+            _Runner(job, job.ready_s, math.inf if job.due_s is None else job.due_s, job.begun) for job in problem.jobs
         ]
-        start_s, _, place, name, room = min(options)
-        first = open_[place]
-        mates = [one for one in open_ if one is not first and one.work.kind == first.work.kind]
-        mates = [one for one in mates if one.work.step == first.work.step and (name, room) in one.work.options]
-        wait_until_s = start_s + patience * first.work.duration_s
-        mates = sorted((one for one in mates if one.ready_s <= wait_until_s), key=lambda one: one.ready_s)
-        members = [first]
-        for one in mates[: room - 1]:
+        begun = sum(one.inside for one in self._runners)
+        self._homes, self._freed_s = (math.inf if problem.storage is None else problem.storage - begun), 0.0
+
+    def plan(self) -> list[Planned]:
+        acts: list[Planned] = []
+        while self._runners:
+            act = min(self._options(), key=lambda act: (act.decided_s, act.start_s, act.due_s, act.instrument))
+            acts.append(
+                Planned(act.instrument, tuple((m.job.experiment, m.work.step) for m in act.members), act.start_s)
+            )
+            self._do(act)
+        return acts
+
+    def _options(self) -> Iterator[_Act]:
+        groups: dict[tuple[str, tuple[tuple[str, int], ...]], list[tuple[float, float, int, _Runner]]] = {}
+        for place, one in enumerate(self._runners):
+            if one.inside or self._homes > 0:
+                ready_s = (
+                    one.earliest_s(self._free_s) if one.inside else max(one.earliest_s(self._free_s), self._freed_s)
+                )
+                groups.setdefault((one.work.kind, one.work.options), []).append((ready_s, one.due_s, place, one))
+        for (_, options), group in groups.items():
+            for name, room in options:
+                yield self._act(name, room, group)
+
+    def _act(self, name: str, room: int, group: list[tuple[float, float, int, _Runner]]) -> _Act:
+        free_s = self._free_s[name]
+        queue = sorted((max(ready_s, free_s), due_s, place, one) for ready_s, due_s, place, one in group)
+        start_s, due_s, _, first = queue[0]
+        if room == 1:
+            return _Act(start_s, start_s, due_s, name, [first])
+        until_s, members = start_s + self._patience * first.work.duration_s, list[_Runner]()
+        for ready_s, due, _, one in queue:
             new = sum(not member.inside for member in [*members, one])
-            if new <= homes:
+            if len(members) < room and ready_s <= until_s and new <= self._homes:
                 members.append(one)
-        start_s = max(start_s, *(one.ready_s for one in members)) if len(members) > 1 else start_s
-        plan.append(Planned(name, first.work.step, tuple(one.job.experiment for one in members), start_s))
-        end_s = free_s[name] = start_s + first.work.duration_s
-        for one in members:
-            homes -= not one.inside
+                start_s, until_s = max(start_s, ready_s), max(start_s, min(until_s, due))
+        decided_s = start_s if len(members) == room else max(start_s, until_s)
+        return _Act(decided_s, start_s, due_s, name, members)
+
+    def _do(self, act: _Act) -> None:
+        end_s = self._free_s[act.instrument] = act.start_s + act.members[0].work.duration_s
+        for one in act.members:
+            self._homes -= not one.inside
             hold_s, one.inside, one.ready_s = one.work.hold_s, True, end_s
             one.due_s, one.place = (math.inf if hold_s is None else end_s + hold_s), one.place + 1
             if one.place == len(one.job.works):
-                runners.remove(one)
-                homes, freed_s = homes + 1, max(freed_s, end_s)
-    return plan
+                self._runners.remove(one)
+                self._homes, self._freed_s = self._homes + 1, max(self._freed_s, end_s)

@@ -18,6 +18,7 @@ from controller.hosts import HostSpec, LocalHosts
 from controller.lab import OPERATOR, own_envelope
 from controller.labdir import LabDirectory
 from controller.locks import Holder
+from controller.optimal import NOT_INSTALLED, solver_version
 from controller.safety import unknown_names
 from controller.science import measured_names
 from controller.state import State
@@ -168,6 +169,8 @@ class Hold:
         door open, and a policy for an act that cannot be done twice would do harm.
         """
         campaign = self._campaign
+        if campaign.lab.scheduler == "optimal" and not solver_version():
+            raise CampaignError(f"lab.scheduler: optimal. {NOT_INSTALLED}; or say auto or plain.")
         offers = {
             name: list(info.capabilities.values())
             for name, info in self.instruments.items()

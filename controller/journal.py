@@ -119,6 +119,11 @@ class Journal:
         row = self._db.execute("SELECT kind FROM events ORDER BY seq DESC LIMIT 1").fetchone()
         return row[0] if row else ""
 
+    def silence_s(self) -> float:
+        """Seconds on the wall clock since the last durable event; 0 for an empty journal, or a clock set back."""
+        (wall,) = self._db.execute("SELECT max(wall) FROM events").fetchone()
+        return round(max(0.0, time.time() - wall), 3) if wall is not None else 0.0
+
     def blob(self, digest: str) -> tuple[bytes, str, tuple[int, ...]]:
         """Return (data, dtype, shape) of an array. Raises KeyError."""
         row = self._db.execute("SELECT data, dtype, shape FROM blobs WHERE digest = ?", (digest,)).fetchone()

@@ -1,13 +1,13 @@
 """The optimal schedule: OR-Tools CP-SAT on a flexible job shop with batches, holding times and storage.
 
-L. Perron and V. Furnon, OR-Tools (Google); the batch model after Mathirajan and Sivakumar, Int. J. Adv. Manuf. Technol.
-29, 990 (2006). Deterministic: one worker, a fixed seed and a limit in deterministic time, so that a replay with the same
-version gives the same schedule. What the solver does not reach in its time the best of a few greedy rules gives.
+L. Perron and V. Furnon, OR-Tools (Google). Deterministic: one worker, a fixed seed, a limit in deterministic time, so
+that a replay with the same version gives the same schedule. The search begins at the best of a few greedy schedules.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,10 +16,8 @@ from controller.greedy import Planned, best_greedy, rank
 from controller.problem import Job, ScheduleProblem, Work
 
 NOT_INSTALLED = "OR-Tools is not installed: pip install 'athanor[lab]', or pip install ortools"
-EFFORT_PER_WORK, MOST_EFFORT = 0.05, 8.0
-"""Deterministic time, about seconds on one core."""
-TICKS = 20_000
-"""The horizon is divided in about so many; finer plans are not worth their search."""
+EFFORT_PER_WORK, MOST_EFFORT = 0.01, 1.5
+"""Deterministic time of the solver, a unit of which is several seconds on one core."""
 
 
 def solver_version() -> str:
@@ -44,8 +42,7 @@ def make_schedule(problem: ScheduleProblem) -> ev.ScheduleMade:
     acts = tuple(
         ev.Act(
             instrument=act.instrument,
-            step=act.step,
-            experiments=act.experiments,
+            works=act.works,
             start_s=round(problem.now_s + act.start_s, 3),
         )
         for act in sorted(best, key=lambda act: (act.start_s, act.instrument))
@@ -60,26 +57,29 @@ class _Seat:
     instrument: str
     chosen: Any
     start: Any
+    number: int | None = None
 
 
 class _Model:
-    """The constraint model; one tick is ``tick_s`` seconds."""
+    """The constraint model, in whole seconds."""
 
-    def __init__(self, problem: ScheduleProblem, horizon_s: float) -> None:
+    def __init__(self, problem: ScheduleProblem, start: list[Planned], horizon_s: float) -> None:
         from ortools.sat.python import cp_model
 
         self.problem, self.model = problem, cp_model.CpModel()
-        self.tick_s = max(1.0, horizon_s / TICKS)
-        self.horizon = self._ticks(horizon_s) + 1
-        self.free = {name: self._ticks(free_s) for name, free_s in problem.free_s}
+        self.horizon = _whole(horizon_s)
+        self.free = {name: _whole(free_s) for name, free_s in problem.free_s}
         self.starts: dict[tuple[str, int], Any] = {}
         self.seats: dict[tuple[str, int], list[_Seat]] = {}
         self.late: list[Any] = []
         self._intervals: dict[str, list[Any]] = {name: [] for name in self.free}
         self._crowds: dict[tuple[str, str], list[tuple[str, Work, int]]] = {}
+        self._batches: dict[tuple[str, str], list[tuple[Any, Any]]] = {}
+        self.kinds = {(job.experiment, work.step): work.kind for job in problem.jobs for work in job.works}
         self.ends = [self._add_job(job) for job in problem.jobs]
-        for (instrument, _), crowd in sorted(self._crowds.items()):
-            self._add_batches(instrument, crowd)
+        used = Counter((act.instrument, self.kinds[act.works[0]]) for act in start)
+        for key, crowd in sorted(self._crowds.items()):
+            self._batches[key] = self._add_batches(key[0], crowd, used[key])
         for key, seats in self.seats.items():
             self.model.add_exactly_one(seat.chosen for seat in seats)
             for seat in seats:
@@ -93,24 +93,22 @@ class _Model:
         n = len(problem.jobs)
         # Every sample's end counts as well: what need not wait should not, even where the last one is not affected.
         self.model.minimize(2 * n * self.horizon * sum(self.late) + n * self.makespan + sum(self.ends))
-
-    def _ticks(self, seconds: float) -> int:
-        return math.ceil(max(0.0, seconds) / self.tick_s)
+        self._hint(start)
 
     def _time(self, name: str) -> Any:
         return self.model.new_int_var(0, self.horizon, name)
 
     def _add_job(self, job: Job) -> Any:
-        model, before, hold_s, end = self.model, self._ticks(job.ready_s), None, None
+        model, before, hold_s, end = self.model, _whole(job.ready_s), None, None
         if job.due_s is not None:  # the time of the first work runs from before it was ready
             hold_s = max(0.0, job.due_s - job.ready_s)
         for work in job.works:
-            key, duration = (job.experiment, work.step), max(1, self._ticks(work.duration_s))
+            key, duration = (job.experiment, work.step), max(1, _whole(work.duration_s))
             start = self.starts[key] = self._time(f"start {key}")
             model.add(start >= before)
             if hold_s is not None:
                 late = model.new_bool_var(f"late {key}")
-                model.add(start <= before + int(hold_s / self.tick_s)).only_enforce_if(~late)
+                model.add(start <= before + int(hold_s)).only_enforce_if(~late)
                 self.late.append(late)
             self.seats[key] = []
             for instrument, room in work.options:
@@ -127,28 +125,29 @@ class _Model:
         model.add(end == before)
         return end
 
-    def _add_batches(self, instrument: str, crowd: list[tuple[str, Work, int]]) -> None:
-        """As many batches as the crowd can need, and some to spare: later ones only where earlier ones are used."""
+    def _add_batches(self, instrument: str, crowd: list[tuple[str, Work, int]], least: int) -> list[tuple[Any, Any]]:
+        """As many batches as the crowd can need, or ``least``; later ones only where earlier ones are used."""
         model, room = self.model, max(room for _, _, room in crowd)
-        duration = max(max(1, self._ticks(work.duration_s)) for _, work, _ in crowd)
-        before: Any = None
-        for number in range(min(len(crowd), math.ceil(len(crowd) / room) + 2)):
+        duration = max(max(1, _whole(work.duration_s)) for _, work, _ in crowd)
+        batches: list[tuple[Any, Any]] = []
+        for number in range(min(len(crowd), max(least, math.ceil(len(crowd) / room)) + 1)):
             used, start = model.new_bool_var("used"), self._time("batch")
             interval = model.new_optional_interval_var(start, duration, start + duration, used, "batch")
             self._intervals[instrument].append(interval)
             model.add(start >= self.free[instrument])
-            if before is not None:
-                model.add_implication(used, before[0])
-                model.add(start >= before[1] + duration).only_enforce_if(used)
+            if batches:
+                model.add_implication(used, batches[-1][0])
+                model.add(start >= batches[-1][1] + duration).only_enforce_if(used)
             members = []
             for experiment, work, _ in crowd:
                 chosen = model.new_bool_var(f"{experiment} {work.step} in {instrument} {number}")
-                self.seats[experiment, work.step].append(_Seat(instrument, chosen, start))
+                self.seats[experiment, work.step].append(_Seat(instrument, chosen, start, number))
                 model.add_implication(chosen, used)
                 members.append(chosen)
             model.add(sum(members) <= room)
             model.add_bool_or([*members, ~used])
-            before = (used, start)
+            batches.append((used, start))
+        return batches
 
     def _add_storage(self) -> None:
         storage, jobs = self.problem.storage, self.problem.jobs
@@ -161,35 +160,45 @@ class _Model:
             stays.append(self.model.new_interval_var(begin, size, end, f"stay {job.experiment}"))
         self.model.add_cumulative(stays, [1] * len(stays), storage)
 
-    def hint(self, plan: list[Planned]) -> None:
+    def _hint(self, plan: list[Planned]) -> None:
         """Begin the search from a plan."""
-        for act in plan:
-            for experiment in act.experiments:
-                self.model.add_hint(self.starts[experiment, act.step], self._ticks(act.start_s))
+        turn: dict[tuple[str, str], int] = {}
+        for act in sorted(plan, key=lambda act: act.start_s):
+            kind = self.kinds[act.works[0]]
+            number = turn[act.instrument, kind] = turn.get((act.instrument, kind), -1) + 1
+            batches = self._batches.get((act.instrument, kind), ())
+            if number < len(batches):
+                self.model.add_hint(batches[number][0], 1)
+                self.model.add_hint(batches[number][1], _whole(act.start_s))
+            for work in act.works:
+                self.model.add_hint(self.starts[work], _whole(act.start_s))
+                for seat in self.seats[work]:
+                    here = seat.instrument == act.instrument and seat.number in (None, number)
+                    self.model.add_hint(seat.chosen, int(here))
 
     def plan(self, solver: Any) -> list[Planned]:
         """What the solver has found."""
-        found: dict[tuple[str, int, int], list[str]] = {}
-        for (experiment, step), seats in self.seats.items():
+        found: dict[tuple[str, int], list[tuple[str, int]]] = {}
+        for key, seats in self.seats.items():
             seat = next(seat for seat in seats if solver.boolean_value(seat.chosen))
-            start = solver.value(self.starts[experiment, step])
-            found.setdefault((seat.instrument, start, step), []).append(experiment)
-        return [
-            Planned(instrument, step, tuple(experiments), start * self.tick_s)
-            for (instrument, start, step), experiments in found.items()
-        ]
+            found.setdefault((seat.instrument, solver.value(self.starts[key])), []).append(key)
+        return [Planned(name, tuple(works), float(start)) for (name, start), works in found.items()]
+
+
+def _whole(seconds: float) -> int:
+    return math.ceil(max(0.0, seconds))
 
 
 def _solve(problem: ScheduleProblem, greedy: list[Planned]) -> list[Planned] | None:
     """The best plan that CP-SAT finds in its time; ``None`` where it finds none."""
     from ortools.sat.python import cp_model
 
-    ends_s = [act.end_s(problem) for act in greedy]
-    model = _Model(problem, 1.2 * max(ends_s) + max(w.duration_s for j in problem.jobs for w in j.works))
-    model.hint(greedy)
+    longest_s = max(work.duration_s for job in problem.jobs for work in job.works)
+    model = _Model(problem, greedy, 1.2 * max(act.start_s for act in greedy) + 2 * longest_s)
     solver = cp_model.CpSolver()
     solver.parameters.num_workers = 1
     solver.parameters.random_seed = 0
+    solver.parameters.interleave_search = True  # all strategies of the solver in turn, on one core
     effort = EFFORT_PER_WORK * sum(len(job.works) for job in problem.jobs)
     solver.parameters.max_deterministic_time = min(MOST_EFFORT, effort)
     status = solver.solve(model.model)

@@ -32,7 +32,9 @@ def _serve(state: State, turn: Turn, one: Experiment) -> None:
     for instrument in turn.idle(step):
         members = company(turn, one, step, instrument)
         offers.append((-len(members), turn.room(instrument, step), instrument, members))
-    for _, _, instrument, members in sorted(offers, key=lambda offer: offer[:3]):
+    for _, room, instrument, members in sorted(offers, key=lambda offer: offer[:3]):
+        if len(members) < room and state.filing.unplanned:
+            continue  # recipes are being written that may agree: a matter of moments
         if turn.in_time(members, instrument):
             turn.order(members, instrument)
             return

@@ -12,6 +12,8 @@ from actors.pipeline import Pipeline
 from controller import events as ev
 from controller.errors import ReplayMismatch
 from controller.journal import Journal
+from controller.optimal import make_schedule, solver_version
+from controller.problem import ScheduleProblem
 from controller.rundir import RunDirectory
 from controller.science import science_spec
 from controller.state import State, choice_order, decide, evolve
@@ -62,6 +64,8 @@ async def _replay(journal: Journal, tell: Callable[[str], None], science: Scienc
                 counted += 1
                 chosen = ", ".join(choice.candidate.id for choice in event.choices) or "nothing left"
                 tell(f"decision {event.decision}: {chosen}")
+            if isinstance(event, ev.ScheduleMade) and state.scheduling is not None:
+                counted += _compare_schedules(seq, event, state.scheduling, tell)
             state = evolve(state, event)
     finally:
         if own and science is not None:
@@ -75,6 +79,20 @@ def _compare(seq: int, recorded: ev.Event, derived: ev.AnyDecision | None) -> No
             f"event {seq} differs.\n  recorded: {recorded.model_dump_json()}\n"
             f"  derived:  {derived.model_dump_json() if derived else 'nothing follows here'}"
         )
+
+
+def _compare_schedules(
+    seq: int, recorded: ev.ScheduleMade, problem: ScheduleProblem, tell: Callable[[str], None]
+) -> int:
+    """A schedule is the same only from the same version of the solver; another version is not asked."""
+    if recorded.solver != solver_version():
+        made, here = recorded.solver or "no solver", solver_version() or "none"
+        tell(f"schedule {recorded.schedule}: made by {made}, here is {here}: taken as it is")
+        return 0
+    derived = make_schedule(problem)
+    if recorded.acts != derived.acts:
+        raise ReplayMismatch(f"event {seq}: schedule {recorded.schedule} is {recorded.acts}, recomputed {derived.acts}")
+    return 1
 
 
 def _compare_choices(seq: int, recorded: ev.ChoiceMade, derived: ev.ChoiceMade) -> None:

@@ -7,6 +7,9 @@ contradicts it (a failed step, a lost instrument, an order by the plain rule, a 
 
 from __future__ import annotations
 
+import math
+
+from actors.orders import Recipe
 from controller import events as ev
 from controller.durations import expected_s, kind_of
 from controller.holding import free_at_s
@@ -36,9 +39,8 @@ def order_by_schedule(state: State, turn: Turn) -> None:
     if schedule is None or _is_late(state, schedule):
         order_plainly(state, turn)
         return
-    for name, acts in schedule.acts.items():
-        turn.spoken_for.add(name)
-        turn.spoken_for.update(one for act in acts for one in act.experiments if _at_step(state, one, act))
+    turn.spoken_for.update(schedule.acts)
+    turn.spoken_for.update(name for name, step in schedule.of if _waits_for(state, name, step))
     for name in sorted(schedule.acts):
         instrument = state.instruments[name]
         if instrument.in_service and not instrument.running:
@@ -50,8 +52,8 @@ def order_by_schedule(state: State, turn: Turn) -> None:
 
 
 def _begin(state: State, turn: Turn, act: ev.Act) -> None:
-    members = [state.experiments[name] for name in act.experiments]
-    if not all(_at_step(state, one.id, act) for one in members) or not turn.may_begin(members):
+    members = [state.experiments[name] for name, _ in act.works]
+    if not all(_waits_for(state, name, step) for name, step in act.works) or not turn.may_begin(members):
         return
     for one in members:
         step = one.next_step
@@ -61,26 +63,21 @@ def _begin(state: State, turn: Turn, act: ev.Act) -> None:
         turn.order(members, act.instrument)
 
 
-def _at_step(state: State, name: str, act: ev.Act) -> bool:
+def _waits_for(state: State, name: str, step: int) -> bool:
     """True where a sample waits for just this step."""
     one = state.experiments[name]
-    return one.filed is not None and one.step == act.step
+    return one.filed is not None and one.step == step
 
 
 def _is_late(state: State, schedule: Schedule) -> bool:
-    for name, acts in schedule.acts.items():
-        if state.instruments[name].running:
+    for name, (act, *_) in schedule.acts.items():
+        experiment, number = act.works[0]
+        recipe = state.experiments[experiment].recipe
+        if recipe is None or state.instruments[name].running:
             continue
-        step = _step(state.experiments[acts[0].experiments[0]], acts[0].step)
-        if state.now_s > acts[0].start_s + max(LATE_S, LATE_SHARE * expected_s(state, step)):
+        if state.now_s > act.start_s + max(LATE_S, LATE_SHARE * expected_s(state, recipe.steps[number])):
             return True
     return False
-
-
-def _step(one: Experiment, number: int):
-    if one.recipe is None:
-        raise RuntimeError(f"{one.id} has no recipe")
-    return one.recipe.steps[number]
 
 
 def _pays(state: State) -> bool:
@@ -112,53 +109,52 @@ def pose(state: State, number: int) -> ScheduleProblem:
             if not state.filing.runs(one.command_id):
                 continue  # quarantined, or on an instrument that is out of service
             step, order = recipe.steps[one.step], state.commands[one.command_id].order
-            ready_s = max(0.0, order.start_s + expected_s(state, step) - now_s)
-            first, due_s = one.step + 1, ready_s + (one.hold_s if one.hold_s is not None else float("inf"))
-        works = [_work(state, one, number) for number in range(first, len(recipe.steps))]
+            ready_s = _whole(order.start_s + expected_s(state, step) - now_s)
+            first, due_s = one.step + 1, ready_s + (math.inf if one.hold_s is None else one.hold_s)
+        works = [_work(state, one, recipe, place) for place in range(first, len(recipe.steps))]
         if works and all(work.options for work in works):
-            due = due_s if due_s < float("inf") else None
+            due = due_s if due_s < math.inf else None
             jobs.append(Job(one.id, ready_s, due, one.home > 0, tuple(works)))
-    free_s = [(name, free_at_s(state, name) - now_s) for name, i in sorted(state.instruments.items()) if i.in_service]
+    free_s = [
+        (name, _whole(free_at_s(state, name) - now_s)) for name, i in sorted(state.instruments.items()) if i.in_service
+    ]
     storage = state.require().lab.storage
     if storage is not None:  # quarantined samples keep their homes
         storage -= len(state.homes) - sum(job.begun for job in jobs)
     return ScheduleProblem(number, now_s, tuple(jobs), tuple(free_s), storage)
 
 
-def _work(state: State, one: Experiment, number: int) -> Work:
-    step = _step(one, number)
-    options = []
+def _whole(seconds: float) -> float:
+    return float(math.ceil(max(0.0, seconds)))
+
+
+def _work(state: State, one: Experiment, recipe: Recipe, number: int) -> Work:
+    step, options = recipe.steps[number], []
     for name, instrument in sorted(state.instruments.items()):
         if instrument.in_service and state.may_take(name, step):
             room = min(instrument.offers[step.capability].batch, slots(state, instrument))
             options.append((name, 1 if one.alone else room))
-    hold_s = None if step.max_wait_h is None or number + 1 == len(one.recipe.steps) else 3600 * step.max_wait_h  # type: ignore[union-attr]
-    return Work(number, kind_of(state, step), expected_s(state, step), hold_s, tuple(options))
+    keeps = step.max_wait_h is None or number + 1 == len(recipe.steps)
+    hold_s = None if keeps else 3600 * (step.max_wait_h or 0.0)
+    return Work(number, kind_of(state, step), _whole(expected_s(state, step)), hold_s, tuple(options))
 
 
 def adopt(state: State, made: ev.ScheduleMade) -> None:
     """Take a schedule; what has been ordered meanwhile may contradict it, and then it is dropped at once."""
     if state.scheduling is None or made.schedule != state.scheduling.number:
         return
-    problem, state.scheduling = state.scheduling, None
-    if not made.acts:
-        state.schedule = None
-        return
+    state.scheduling, state.schedule = None, None
     schedule = Schedule(made.schedule, {}, {})
     for act in sorted(made.acts, key=lambda act: act.start_s):
-        left = [name for name in act.experiments if _still_to_do(state, name, act.step)]
-        if len(left) != len(act.experiments) and left:
-            drop(state)
-            return
+        left = [work for work in act.works if _still_to_do(state, *work)]
         if not left:
             continue
-        if not state.instruments[act.instrument].in_service:
+        if len(left) < len(act.works) or not state.instruments[act.instrument].in_service:
             drop(state)
             return
         schedule.acts.setdefault(act.instrument, []).append(act)
-        schedule.of.update({(name, act.step): act for name in act.experiments})
-    state.schedule = schedule
-    del problem
+        schedule.of.update(dict.fromkeys(act.works, act))
+    state.schedule = schedule if schedule.acts else None
 
 
 def _still_to_do(state: State, name: str, step: int) -> bool:
@@ -174,10 +170,10 @@ def note_order(state: State, order: ev.CommandOrdered) -> None:
     if schedule is None or act is None:
         return
     acts = schedule.acts.get(order.instrument, [])
-    if act.instrument != order.instrument or (len(order.batch) or 1) != len(act.experiments):
+    if act.instrument != order.instrument or (len(order.batch) or 1) != len(act.works):
         drop(state)
         return
-    if all((name, act.step) not in schedule.of for name in act.experiments):
+    if not any(work in schedule.of for work in act.works):
         acts.remove(act)
         if not acts:
             del schedule.acts[order.instrument]

@@ -74,6 +74,12 @@ def summarize(state: State, running: bool) -> dict[str, Any]:
         "pareto": [describe(observation) for observation in best],
         "pending": [experiment.candidate.id for experiment in state.active.values()],
         "unknown": [command.order.command_id for command in state.unknown()],
+        "samples": {
+            experiment.id: {"position": experiment.position, "step": experiment.step + 1}
+            | ({"due_h": round(experiment.due_s / 3600, 4)} if experiment.due_s < float("inf") else {})
+            for experiment in state.active.values()
+            if experiment.position
+        },
         "lab_hours": round(state.now_s / 3600, 4),
         "epoch": state.epoch,
     }

@@ -172,7 +172,8 @@ class LiveView(LogLines):
         if before is None or before[0] != doing:
             before = self._seen_since[name] = (doing, now)
         info = lab.instruments.get(name) if lab is not None else None
-        trouble = f"out of service: {instrument.retired}" if instrument.retired else ""
+        trouble = instrument.retired or instrument.absent
+        trouble = f"out of service: {trouble}" if trouble else ""
         if info is not None and not trouble:
             trouble = "stopped" if info.stopped else ("" if info.connected else "not connected")
         share = instrument.busy_s / state.now_s if state.now_s else 0.0

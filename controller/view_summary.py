@@ -108,12 +108,16 @@ def status_lines(directory: RunDirectory, state: State, summary: dict[str, Any],
     lines += ["", *best_lines(campaign.objectives, progress)]
     rows = [["instrument", "driver", "now", "busy"]]
     for name, instrument in sorted(state.instruments.items()):
-        now = instrument.retired and f"out of service: {instrument.retired}"
+        trouble = instrument.retired or instrument.absent
+        now = f"out of service: {trouble}" if trouble else ""
         now = now or (activity(state, name)[0] if summary["state"] == "running" else "") or "idle"
         share = f"{instrument.busy_s / state.now_s:.0%}" if state.now_s else "-"
         rows.append([name, instrument.driver, clean(now), share])
     if len(rows) > 1:
         lines += ["", *_left(rows)]
+    places = [f"{one.id} {one.position}" for one in state.active.values() if one.position]
+    if places:
+        lines += ["", f"samples: {', '.join(places)}"]
     for command in state.unknown():
         order = command.order
         lines.append(f"outcome unknown: {order.experiment} on {order.instrument} ({clean(command.unknown)})")

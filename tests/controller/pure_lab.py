@@ -85,9 +85,9 @@ class PureLab:
                 choices = tuple(Choice(candidate=c, value=0.0, method="given", data_hash="") for c in candidates)
                 self.tell(ev.ChoiceMade(decision=self.state.choosing.decision, choices=choices))
             elif self.state.filing.unplanned:
-                name = next(iter(self.state.filing.unplanned))
-                recipe = Recipe(steps=tuple(self.recipes[self.state.experiments[name].number - 1]))
-                self.tell(ev.RecipePlanned(experiment=name, recipe=recipe))
+                for name in list(self.state.filing.unplanned):
+                    recipe = Recipe(steps=tuple(self.recipes[self.state.experiments[name].number - 1]))
+                    self.tell(ev.RecipePlanned(experiment=name, recipe=recipe))
             else:
                 return self.events[begun:]
         raise AssertionError("it does not come to rest")

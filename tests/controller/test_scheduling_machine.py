@@ -208,18 +208,13 @@ def wild_schedule(problem: ScheduleProblem, data: st.DataObject) -> ev.ScheduleM
         for work in job.works:
             instrument, room = data.draw(st.sampled_from(work.options))
             start_s = problem.now_s + data.draw(st.sampled_from([0.0, 1000.0, 50_000.0]))
-            mates = [
-                k
-                for k, a in enumerate(acts)
-                if (a.instrument, a.step) == (instrument, work.step) and len(a.experiments) < room
-            ]
+            mates = [k for k, a in enumerate(acts) if a.instrument == instrument and len(a.works) < room]
             if mates and data.draw(st.booleans()):
                 act = acts[mates[0]]
-                acts[mates[0]] = act.model_copy(update={"experiments": (*act.experiments, job.experiment)})
+                acts[mates[0]] = act.model_copy(update={"works": (*act.works, (job.experiment, work.step))})
             elif data.draw(st.integers(0, 5)):
-                acts.append(
-                    ev.Act(instrument=instrument, step=work.step, experiments=(job.experiment,), start_s=start_s)
-                )
+                works = ((job.experiment, work.step),)
+                acts.append(ev.Act(instrument=instrument, works=works, start_s=start_s))
     return ev.ScheduleMade(schedule=problem.number, acts=tuple(acts), solver="dice")
 
 
