@@ -1,6 +1,6 @@
-"""`athanor approve` and `athanor reject`: people between a recipe and the lab.
+"""`athanor approve` and `athanor reject`: people between a recipe and the lab; and how their word reaches the journal.
 
-The journal has one writer. Where a controller holds the run, a decision is left for it in the run's ``approvals``
+The journal has one writer. Where a controller holds the run, a decision is left for it in the run's ``decisions``
 folder, which it reads twice a second; otherwise it is written to the journal here.
 """
 
@@ -23,7 +23,7 @@ from controller.state import Experiment, State
 TAKEN_S = 10.0
 POLL_S = 0.1
 
-Decided = ev.Approved | ev.Rejected
+Decided = ev.Approved | ev.Rejected | ev.Reconciled
 
 
 def decide_on(directory: RunDirectory, experiment: str, *, approve: bool, by: str, reason: str = "") -> str:
@@ -48,6 +48,15 @@ def decide_on(directory: RunDirectory, experiment: str, *, approve: bool, by: st
         event = ev.Approved(experiment=experiment, by=by, reason=reason)
     else:
         event = ev.Rejected(experiment=experiment, by=by, reason=reason)
+    return leave_or_write(directory, event, f"{experiment} by {by}")
+
+
+def leave_or_write(directory: RunDirectory, event: Decided, words: str) -> str:
+    """Bring a person's decision into the journal, through the controller where one holds the run.
+
+    Returns:
+        What came of it, in words that end with ``words``.
+    """
     if directory.holder() is None:
         with RunLock(directory):
             journal = Journal(directory.journal)
@@ -56,16 +65,15 @@ def decide_on(directory: RunDirectory, experiment: str, *, approve: bool, by: st
                 journal.commit()
             finally:
                 journal.close()
-        return f"{event.kind}: {experiment} by {by}. Next: athanor resume {directory.path}"
-    box = Mailbox(directory)
-    path = box.leave(event)
+        return f"{event.kind}: {words}. Next: athanor resume {directory.path}"
+    path = Mailbox(directory).leave(event)
     deadline = time.monotonic() + TAKEN_S
     while time.monotonic() < deadline:
         if is_noted(directory.load()[0], event):
             path.unlink(missing_ok=True)
-            return f"{event.kind}: {experiment} by {by}"
+            return f"{event.kind}: {words}"
         time.sleep(POLL_S)
-    return f"left for the controller: {event.kind} {experiment} by {by}. It is taken when the controller next looks."
+    return f"left for the controller: {event.kind} {words}. It is taken when the controller next looks."
 
 
 def waiting_lines(state: State) -> list[str]:
@@ -84,6 +92,8 @@ def waiting_lines(state: State) -> list[str]:
 
 def is_noted(state: State, event: Decided) -> bool:
     """True where the state has taken the decision in, or it no longer matters."""
+    if isinstance(event, ev.Reconciled):
+        return event.command_id not in {command.order.command_id for command in state.unknown()}
     experiment = state.experiments.get(event.experiment)
     if experiment is None or experiment.approval is None or not experiment.waits_for_people:
         return True
@@ -94,13 +104,13 @@ class Mailbox:
     """Decisions that people leave for the controller that holds the run: small files, written whole."""
 
     def __init__(self, directory: RunDirectory) -> None:
-        self.folder = directory.path / "approvals"
+        self.folder = directory.path / "decisions"
         self._seen: set[str] = set()
 
     def leave(self, event: Decided) -> Path:
         """Leave a decision; returns its file."""
         self.folder.mkdir(exist_ok=True)
-        path = self.folder / f"{event.experiment}-{uuid.uuid4().hex}.json"
+        path = self.folder / f"{uuid.uuid4().hex}.json"
         temporary = path.with_suffix(".part")
         with temporary.open("w") as file:
             file.write(event.model_dump_json())
@@ -118,7 +128,7 @@ class Mailbox:
             self._seen.add(path.name)
             try:
                 kind = json.loads(path.read_text())["kind"]
-                model = {"approved": ev.Approved, "rejected": ev.Rejected}[kind]
+                model = {"approved": ev.Approved, "rejected": ev.Rejected, "reconciled": ev.Reconciled}[kind]
                 event = model.model_validate_json(path.read_text())
             except FileNotFoundError:
                 continue

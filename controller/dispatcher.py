@@ -140,7 +140,7 @@ class Dispatcher:
             if left <= 0:
                 raise LabError(
                     f"no word from {', '.join(missing)} in {timeout_s:g} s; see the hosts' logs (hosts/NAME.log in the "
-                    "run directory), and whether each host's key is in the lab's registry"
+                    "lab's directory), and whether each host's key is in the lab's registry"
                 )
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), left)

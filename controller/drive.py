@@ -222,7 +222,7 @@ class Drive:
 
 
 async def hear_people(loop: Loop, mailbox: Mailbox) -> None:
-    """Hand what people leave to the loop, and wake it when an approval is overdue; for ever."""
+    """Hand what people leave to the loop, for ever."""
     while True:
         if events := mailbox.read(loop.state, log.warning):
             loop.post(*events)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from controller.errors import RunStateError, StorageError
 from controller.lab import FILE
@@ -113,12 +114,24 @@ class LabDirectory:
         """Instrument -> reason, of the hosts whose own ledgers have a stop latched."""
         found = {}
         for name, path in self.ledgers().items():
-            with contextlib.suppress(sqlite3.Error, ValueError):
-                with contextlib.closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
-                    row = database.execute("SELECT value FROM facts WHERE name = 'stop'").fetchone()
-                if row and (reason := json.loads(row[0])) is not None:
-                    found[name] = str(reason)
+            row = _one_row(path, "SELECT value FROM facts WHERE name = 'stop'")
+            if row and (reason := json.loads(row[0])) is not None:
+                found[name] = str(reason)
         return found
+
+    def in_ledger(self, instrument: str, command_id: str) -> tuple[str, str] | None:
+        """State and evidence of a command in its host's ledger; None where that is not here or does not know it."""
+        query = "SELECT state, evidence FROM commands WHERE command_id = ?"
+        path = self.ledgers().get(instrument)
+        row = _one_row(path, query, (command_id,)) if path else None
+        return (str(row[0]), str(row[1])) if row else None
+
+    def started_in_ledger(self, instrument: str) -> str | None:
+        """The last command that a host's ledger has started and not finished, or None."""
+        path = self.ledgers().get(instrument)
+        query = "SELECT command_id FROM commands WHERE state = 'started' ORDER BY rowid DESC LIMIT 1"
+        row = _one_row(path, query) if path else None
+        return str(row[0]) if row else None
 
     def _write(self, stop: Stop) -> None:
         path = self.path / "stop.json"
@@ -133,6 +146,15 @@ class LabDirectory:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def _one_row(ledger: Path, query: str, values: tuple[str, ...] = ()) -> tuple[Any, ...] | None:
+    """A row of a ledger that may be in use; None where it cannot be read."""
+    try:
+        with contextlib.closing(sqlite3.connect(f"{ledger.resolve().as_uri()}?mode=ro", uri=True)) as database:
+            return database.execute(query, values).fetchone()
+    except sqlite3.Error:
+        return None
 
 
 @contextlib.contextmanager

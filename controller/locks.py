@@ -45,10 +45,15 @@ class HeldFile:
         if not keep:
             self._file.seek(0)
             self._file.truncate()
-        self._file.write(json.dumps(facts) + "\n")
+        self._file.write(("\n" if keep and self._is_torn() else "") + json.dumps(facts) + "\n")
         self._file.flush()
         if keep:
             os.fsync(self._file.fileno())
+
+    def _is_torn(self) -> bool:
+        """True where a crash has cut the last line off."""
+        text = self.path.read_bytes()
+        return bool(text) and not text.endswith(b"\n")
 
     def release(self) -> None:
         """Let go."""

@@ -101,7 +101,7 @@ def go_on(
                 return state, Overhead()
             if state.started is None:
                 raise CampaignError(f"{directory.path}: the journal is empty; begin again in another directory.")
-            lab = LabDirectory(directory.lab)
+            lab = LabDirectory(directory.lab.resolve())
             with hold_lab(lab, run=directory.path, campaign=state.require().name, at_least=state.epoch) as mine:
                 if state.latched is not None:
                     raise LabNeedsPerson(latched_message(state))

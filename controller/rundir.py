@@ -14,8 +14,8 @@ from controller.state import State, evolve
 class RunDirectory:
     """The layout of a run.
 
-    ``campaign.yaml`` (as given), ``journal.sqlite`` (the truth), ``lock``, ``lab/`` (see ``LabDirectory``; elsewhere where
-    the campaign names a lab file), ``logs/``, ``report/``.
+    ``campaign.yaml`` (as given), ``journal.sqlite`` (the truth), ``lock``, ``logs/``, ``report/``, and ``lab/`` (see
+    ``LabDirectory``) where the campaign names no lab file.
     """
 
     def __init__(self, path: Path) -> None:

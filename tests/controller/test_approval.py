@@ -135,14 +135,14 @@ def test_a_running_controller_takes_approvals_that_people_leave_for_it(tmp_path)
         thread.join()
     assert said == ["approved: E0001 by Ada", "approved: E0001 by Bo"]
     assert [o.outcome for o in state.observations] == ["measured"]
-    assert not list((directory.path / "approvals").glob("*"))
+    assert not list((directory.path / "decisions").glob("*"))
     assert replay(directory, science=FakeScience()) >= 5
 
 
 def test_a_decision_left_behind_is_taken_by_the_next_controller_and_rubbish_is_named(tmp_path):
     directory = halted(tmp_path)
     Mailbox(directory).leave(ev.Rejected(experiment="E0001", by="Ada"))
-    (directory.path / "approvals" / "junk.json").write_text("{")
+    (directory.path / "decisions" / "junk.json").write_text("{")
     refused: list[str] = []
     box, state = Mailbox(directory), fold_of(directory)
     (event,) = box.read(state, refused.append)
@@ -150,7 +150,7 @@ def test_a_decision_left_behind_is_taken_by_the_next_controller_and_rubbish_is_n
     assert "junk.json" in refused[0]
     assert box.read(state) == [], "once is enough"
     assert Mailbox(directory).read(evolve(state, event)) == []
-    assert [p.name for p in (directory.path / "approvals").iterdir()] == ["junk.json"]
+    assert [p.name for p in (directory.path / "decisions").iterdir()] == ["junk.json"]
 
 
 def patiently(directory, journal, state):

@@ -73,6 +73,20 @@ class Gauge:
         return Outcome("untouched")
 
 
+class TalkativeKiln(Kiln):
+    """A kiln without a sensor that says how far it is and what it last saw."""
+
+    def run(self, job: Job, progress: Progress) -> Outcome:
+        progress(0.5, "hot")
+        return super().run(job, progress)
+
+    def health(self) -> dict[str, Any]:
+        return {"temperature_C": 900, "files": ["/photos/kiln.jpg"]}
+
+    def inspect(self, job: Job) -> Outcome | None:
+        return None
+
+
 class StoppableKiln(Kiln):
     """A kiln that heeds its stop: it cools down amid the firing, and says that the firing failed."""
 

@@ -22,7 +22,7 @@ def fired(bench: Bench) -> list[str]:
 
 def said(*arguments: object) -> tuple[int, str, str]:
     process = athanor(*arguments)
-    out, err = process.communicate(timeout=90)
+    out, err = process.communicate(timeout=180)
     return process.returncode, out, err
 
 
@@ -118,7 +118,7 @@ def test_a_controller_that_hangs_is_passed_over_and_cannot_command_when_it_wakes
         done = len(fired(bench))
     finally:
         controller.send_signal(signal.SIGCONT)
-    _, err = controller.communicate(timeout=90)
+    _, err = controller.communicate(timeout=180)
     assert controller.returncode != 0, err
     assert len(fired(bench)) == done, "nothing was fired after the stop"
     assert bench.run.load()[0].latched is not None
@@ -138,7 +138,7 @@ def test_an_instrument_that_cannot_answer_is_named_and_the_exit_code_says_so(tmp
         assert "NOT ACKNOWLEDGED" in out
     finally:
         os.kill(gauge, signal.SIGCONT)
-    controller.communicate(timeout=90)
+    controller.communicate(timeout=180)
     assert controller.returncode == 5
 
 

@@ -25,11 +25,11 @@ def athanor(*arguments: object) -> subprocess.Popen[str]:
 
 
 def wait_until(true: Callable[[], object]) -> None:
-    for _ in range(600):
+    for _ in range(2400):
         if true():
             return
         time.sleep(0.05)
-    raise AssertionError("waited 30 s in vain")
+    raise AssertionError("waited 120 s in vain")
 
 
 def test_a_second_controller_is_told_who_holds_the_run_and_a_signal_stops_in_order(tmp_path):
