@@ -95,6 +95,7 @@ class Offer(BaseModel):
     """A capability as an instrument announced it, in plain numbers (``None`` is unbounded).
 
     ``batch``: the most samples in one act; ``programme``: the parameters that must then be equal.
+    ``allowed``: the only words that a parameter may be, where the lab says so.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -105,6 +106,7 @@ class Offer(BaseModel):
     quantities: dict[str, tuple[float | None, float | None]] = Field(default_factory=dict)
     batch: int = 1
     programme: tuple[str, ...] = ()
+    allowed: dict[str, tuple[str, ...]] = Field(default_factory=dict)
 
 
 class Science(Protocol):
@@ -167,4 +169,8 @@ def _breach(route: Route, offered: dict[str, Offer]) -> str:
                 continue
             if (low is not None and value < low) or (high is not None and value > high):
                 return f"{op.capability}: {name} = {value:g} is outside {low} .. {high}"
+        for name, words in offered[op.capability].allowed.items():
+            value = op.parameters.get(name)
+            if isinstance(value, str) and value not in words:
+                return f"{op.capability}: {name} = {value} is not allowed; allowed: {', '.join(words)}"
     return ""

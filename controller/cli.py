@@ -54,16 +54,12 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--dir", type=Path, help="where the run lives; default: runs/NAME-001, runs/NAME-002, ...")
     run.add_argument("--seed", type=_natural, help="instead of the file's seed")
     run.add_argument("--budget", type=_positive, help="experiments, instead of the file's budget")
+    _add_takeover(run)
     _add_display(run)
 
     resume = _add(commands, "resume", _resume, "go on with a run, wherever it stopped", "athanor resume runs/mine")
     resume.add_argument("dir", type=Path, metavar="RUN", help="the run's directory")
-    resume.add_argument(
-        "--takeover", action="store_true", help="from another controller: it is asked to yield, then killed"
-    )
-    resume.add_argument(
-        "--grace", type=_seconds, default=60.0, metavar="SECONDS", help="to yield in (default: %(default)g)"
-    )
+    _add_takeover(resume)
     _add_display(resume)
 
     status = _add(commands, "status", _status, "what a run is doing", "athanor status runs/mine --json")
@@ -107,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
         "emergency stop: every instrument at once (it never replaces a hardware stop)",
         "athanor stop runs/mine --by 'A. Chemist' --reason 'smoke at the furnace'",
     )
-    stop.add_argument("dir", type=Path, metavar="RUN", help="the run's directory")
+    stop.add_argument("dir", type=Path, metavar="RUN|LAB", help="the directory of a run or of a lab")
     stop.add_argument("--by", default="", help="who asks; default: the user of this machine")
     stop.add_argument("--reason", default="", help="why")
     stop.add_argument("--json", action="store_true", help="one object for programs")
@@ -119,7 +115,7 @@ def _parser() -> argparse.ArgumentParser:
         "end an emergency stop, once every sample in flight has a verdict",
         "athanor reset runs/mine --by 'A. Chemist' --reason 'it was steam'",
     )
-    reset.add_argument("dir", type=Path, metavar="RUN", help="the run's directory")
+    reset.add_argument("dir", type=Path, metavar="RUN|LAB", help="the directory of a run or of a lab")
     reset.add_argument("--by", required=True, help="who answers for it")
     reset.add_argument("--reason", required=True, help="why")
 
@@ -161,6 +157,15 @@ def _add(commands: Any, name: str, function: Callable[[Any], int], text: str, ex
     return command
 
 
+def _add_takeover(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--takeover", action="store_true", help="from another controller: it is asked to yield, then killed"
+    )
+    command.add_argument(
+        "--grace", type=_seconds, default=60.0, metavar="SECONDS", help="to yield in (default: %(default)g)"
+    )
+
+
 def _add_display(command: argparse.ArgumentParser) -> None:
     command.add_argument("--quiet", action="store_true", help="log lines instead of the live view")
     command.add_argument("--json", action="store_true", help="one JSON object a line for programs")
@@ -191,10 +196,12 @@ def _seconds(text: str) -> float:
 def _validate(arguments: Any) -> int:
     from controller.campaign import load_campaign
     from controller.science import check_acquisition, check_science
+    from controller.source import Source
 
-    campaign, _ = load_campaign(arguments.file)
-    size = check_science(campaign, arguments.file.resolve().parent)
-    check_acquisition(campaign, arguments.file.resolve().parent)
+    campaign, text = load_campaign(arguments.file)
+    source, base_dir = Source(text, str(arguments.file)), arguments.file.resolve().parent
+    size = check_science(campaign, base_dir, source)
+    check_acquisition(campaign, base_dir, source)
     wants = ", ".join(f"{o.direction} {o.name}" for o in campaign.objectives)
     count = "a continuous space" if size is None else f"{size:,} candidates"
     print(f"{arguments.file}: ok. {campaign.name}: {count}, {wants}, {campaign.budget.experiments} experiments.")
@@ -202,27 +209,43 @@ def _validate(arguments: Any) -> int:
 
 
 def _run(arguments: Any) -> int:
-    from controller.campaign import load_campaign
+    from controller.campaign import lab_path, load_campaign
+    from controller.labdir import LabDirectory
     from controller.run import begin
     from controller.rundir import RunDirectory, next_directory
+    from controller.source import Source
 
-    campaign, _ = load_campaign(arguments.file, seed=arguments.seed, budget=arguments.budget)
+    campaign, text = load_campaign(arguments.file, seed=arguments.seed, budget=arguments.budget)
+    if file := lab_path(Source(text, str(arguments.file)).data, arguments.file.resolve().parent):
+        _claim(LabDirectory(file.parent), arguments)
     directory = RunDirectory(arguments.dir or next_directory(campaign.name))
     begin(arguments.file, directory, seed=arguments.seed, budget=arguments.budget)
     return _carry_on(directory, arguments)
 
 
 def _resume(arguments: Any) -> int:
+    from controller.labdir import LabDirectory
     from controller.rundir import RunDirectory
 
     directory = RunDirectory(arguments.dir)
     directory.require()
     if arguments.takeover:
-        from controller.takeover import take_over
-
-        if done := take_over(directory, arguments.grace):
-            print(f"athanor: {done}", file=sys.stderr)
+        _claim(directory, arguments)
+    _claim(LabDirectory(directory.lab), arguments)
     return _carry_on(directory, arguments)
+
+
+def _claim(held: Any, arguments: Any) -> None:
+    """With --takeover, make whoever holds the run or the lab let go; the lab of a run that is held is not asked for."""
+    from controller.errors import RunStateError
+    from controller.labdir import LabDirectory, taken
+    from controller.takeover import take_over
+
+    if arguments.takeover:
+        if done := take_over(held, arguments.grace):
+            print(f"athanor: {done}", file=sys.stderr)
+    elif isinstance(held, LabDirectory) and held.holder() is not None:
+        raise RunStateError(taken(held))
 
 
 def _carry_on(directory: Any, arguments: Any) -> int:
@@ -332,10 +355,10 @@ def _reconcile(arguments: Any) -> int:
 def _stop(arguments: Any) -> int:
     import getpass
 
-    from controller.estop import stop
-    from controller.rundir import RunDirectory
+    from controller.estop import find_lab, stop
 
-    outcome = stop(RunDirectory(arguments.dir), by=arguments.by or getpass.getuser(), reason=arguments.reason)
+    lab, runs = find_lab(arguments.dir)
+    outcome = stop(lab, runs, by=arguments.by or getpass.getuser(), reason=arguments.reason)
     if arguments.json:
         print(json.dumps({**vars(outcome), "complete": outcome.complete}))
     else:
@@ -351,11 +374,14 @@ def _stop(arguments: Any) -> int:
 
 
 def _reset(arguments: Any) -> int:
-    from controller.estop import reset
-    from controller.rundir import RunDirectory
+    from controller.estop import find_lab, reset
 
-    reset(RunDirectory(arguments.dir), by=arguments.by, reason=arguments.reason)
-    print(f"reset by {arguments.by}. Next: athanor resume {arguments.dir}")
+    lab, runs = find_lab(arguments.dir)
+    reset(lab, runs, by=arguments.by, reason=arguments.reason)
+    for run in runs:
+        print(f"reset by {arguments.by}. Next: athanor resume {run.path}")
+    if not runs:
+        print(f"reset by {arguments.by}. The instruments are told when the next campaign begins.")
     return 0
 
 

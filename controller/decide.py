@@ -51,7 +51,16 @@ def choice_order(state: State, order: ev.ChoiceOrdered) -> ChoiceOrder:
 
 def _decisions(state: State) -> Sequence[ev.AnyDecision]:
     campaign = state.require()
-    rules = (_returned, _step_ends_now, _waits_end, _experiment_ends, _retire, _order_commands, _order_choice)
+    rules = (
+        _policy,
+        _returned,
+        _step_ends_now,
+        _waits_end,
+        _experiment_ends,
+        _retire,
+        _order_commands,
+        _order_choice,
+    )
     for rule in rules:
         events = rule(state, campaign)
         if events:
@@ -63,6 +72,22 @@ def _decisions(state: State) -> Sequence[ev.AnyDecision]:
         if events:
             return events
     return []
+
+
+def _policy(state: State, campaign: Campaign) -> Sequence[ev.AnyDecision]:
+    """The lab's verdict on what is unknown, where it has one; after an emergency stop a person must look."""
+    verdicts = campaign.lab.policies.unknown
+    if not verdicts or state.latched:
+        return []
+    found: list[ev.AnyDecision] = []
+    for command in state.unknown():
+        step = state.experiments[command.order.experiment].next_step
+        if step is not None and step.idempotent and step.capability in verdicts:
+            verdict, reason = verdicts[step.capability], f"policies.unknown.{step.capability} of the lab"
+            found.append(
+                ev.Reconciled(command_id=command.order.command_id, verdict=verdict, by=ev.POLICY, reason=reason)
+            )
+    return found
 
 
 def _returned(state: State, campaign: Campaign) -> Sequence[ev.AnyDecision]:

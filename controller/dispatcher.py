@@ -12,13 +12,14 @@ import contextlib
 import logging
 import time
 import uuid
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from controller.callers import Callers
 from controller.lines import Flight, InstrumentInfo, Line, OnProgress
 from instruments import messages
-from instruments.errors import InstrumentLost, LabError, OutcomeUnknown, ProtocolError, Refused
+from instruments.errors import Fenced, InstrumentLost, LabError, OutcomeUnknown, ProtocolError, Refused
 from instruments.messages import Command, Inbox, Message, Outbox, Report, decode
 from instruments.transport import Channel, Peer, Server, write_endpoints
 
@@ -56,6 +57,7 @@ class Dispatcher:
             ``fenced`` (a controller with a higher epoch has the lab), ``stopped``, ``reset``, ``error``.
         on_stop: called with (by, reason, None) as soon as an emergency stop has been sent, and again with the table of
             who has acknowledged it. The caller makes it durable.
+        about: who has the lab, for people who look.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Dispatcher:
         resend_s: float = 1.0,
         on_event: OnEvent | None = None,
         on_stop: OnStop | None = None,
+        about: Mapping[str, Any] | None = None,
     ):
         self.instruments: dict[str, InstrumentInfo] = {}
         self.epoch, self._endpoint_file = epoch, endpoint_file
@@ -87,7 +90,8 @@ class Dispatcher:
         self._acknowledged: dict[str, None] = {}  # remembered in order, to answer late repetitions
         self._stops: dict[str, dict[str, float]] = {}
         self._stop: messages.Stop | None = None  # holds until a reset: nothing leaves, whoever connects is stopped
-        self._operator_stops: dict[str, asyncio.Task[None]] = {}
+        self._about, self._fenced_by = dict(about or {}), 0
+        self._callers = Callers(stop=self._stop_for, picture=self.picture, answer=self._answer, tell=self._tell)
         self._last_said: tuple[tuple[str, ...], float] = ((), 0.0)
         self._changed = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -103,14 +107,15 @@ class Dispatcher:
         jobs += [self._server.refusals("work"), self._server.refusals("stop")]
         self._tasks = [asyncio.create_task(job) for job in jobs]
 
-    async def close(self, *, release: bool) -> None:
-        """End. With ``release`` the hosts are told to finish what they run and exit; otherwise they wait for us."""
-        await asyncio.gather(*self._operator_stops.values(), return_exceptions=True)
+    async def close(self, *, release: bool, spare: Collection[str] = ()) -> None:
+        """End. With ``release`` the hosts, but for those to ``spare``, are told to finish what they run and exit;
+        otherwise they wait for the next controller."""
+        await self._callers.close()
         await self._acknowledge_all()
         if release and self._server is not None:
             deadline = time.monotonic() + 2.0
             while time.monotonic() < deadline:
-                sent = [await self._send(name, messages.Release()) for name in list(self._lines)]
+                sent = [await self._send(name, messages.Release()) for name in list(self._lines) if name not in spare]
                 if not any(sent):
                     break
                 await asyncio.sleep(0.1)
@@ -220,6 +225,10 @@ class Dispatcher:
         for name, line in list(self._lines.items()):
             if line.acknowledges:
                 await self._send(name, messages.Acknowledge(command_id=line.acknowledges.pop()))
+
+    async def release(self, instrument: str) -> None:
+        """Tell one host to finish what it runs, keep the report and end. It may be lost."""
+        await self._send(instrument, messages.Release())
 
     @property
     def stopping(self) -> bool:
@@ -361,6 +370,7 @@ class Dispatcher:
                 if flight := self._flights.get(command_id):
                     flight.accepted = True
                     flight.progress = f", last at {body.fraction:.0%} {body.message}".rstrip()
+                    flight.progress_at = time.monotonic()
                     if flight.on_progress is not None:
                         flight.on_progress(body.fraction, body.message)
             case Report():
@@ -453,23 +463,28 @@ class Dispatcher:
             flight.future.set_exception(Refused(f"{info.name} refused command {refused.command_id}: {refused.reason}"))
 
     def _fenced(self, info: InstrumentInfo, epoch: int) -> None:
-        self._tell("fenced", info.name, f"a controller with epoch {epoch} has the lab, ours is {self.epoch}")
+        """Nothing is unknown by that: what the host has accepted stands in its ledger for whoever asks."""
+        detail = f"a controller with epoch {epoch} has the lab: epoch {self.epoch} is over"
+        if epoch > self._fenced_by:
+            self._fenced_by = epoch
+            self._tell("fenced", info.name, detail)
         for command_id in self._flights_of(info.name):
-            if self._flights[command_id].accepted:
-                self._unknown(command_id, f"another controller (epoch {epoch}) has taken the lab")
+            future = self._flights[command_id].future
+            if not future.done():
+                future.set_exception(Fenced(f"{info.name} refuses command {command_id}: {detail}"))
 
     def _unknown(self, command_id: str, evidence: str) -> None:
         flight = self._flights[command_id]
         if not flight.future.done():
-            flight.future.set_exception(OutcomeUnknown(command_id, f"{evidence}{flight.progress}"))
+            info = self.instruments.get(flight.instrument)
+            ago = f", {time.monotonic() - flight.progress_at:.0f} s before" if flight.progress else ""
+            facts = info.health if info else {}
+            flight.future.set_exception(OutcomeUnknown(command_id, f"{evidence}{flight.progress}{ago}", facts))
 
     async def _stop_message(self, peer: Peer, message: Message) -> None:
         body = message.body
-        if peer.role == "operator" and isinstance(body, messages.Stop):
-            self._operator_stop(peer, body)
-            return
         if peer.role != "host":
-            self._tell("refused", peer.name, f"a stop message {body.verb!r} from {peer.role} {peer.name}")
+            await self._callers.hear(peer, body)
             return
         self._lines.setdefault(peer.name, Line()).stop_route = peer.route
         if isinstance(body, messages.Stopped):
@@ -484,21 +499,18 @@ class Dispatcher:
         elif self._stop is not None and not (peer.name in self.instruments and self.instruments[peer.name].stopped):
             await self._send(peer.name, self._stop, "stop")  # it came after the stop, or has lost it
 
-    def _operator_stop(self, peer: Peer, stop: messages.Stop) -> None:
-        """Stop, and answer with the table. The same id, sent again, is the same stop."""
-        if stop.stop_id not in self._operator_stops:
-            self._tell("stop", "", f"asked for by {peer.name}: {stop.reason}")
-            self._operator_stops[stop.stop_id] = asyncio.create_task(self._stop_for(peer, stop))
+    async def _stop_for(self, reason: str, by: str) -> StopTable:
+        answered = await self.stop_all(reason, by=by)
+        return {name: answered.get(name) for name in sorted({*self.instruments, *answered})}
 
-    async def _stop_for(self, peer: Peer, stop: messages.Stop) -> None:
-        answered = await self.stop_all(stop.reason, by=peer.name)
-        table: dict[str, Any] = {name: answered.get(name) for name in sorted({*self.instruments, *answered})}
-        facts = {"stop_id": stop.stop_id, "acknowledged_ms": table}
-        body = messages.Health(stopped=True, facts=facts)
-        for _ in range(3):  # it may be lost; whoever asked takes the first
-            if self._server is not None:
-                await self._server.send("stop", peer.route, self._outboxes["stop"].wrap(body))
-            await asyncio.sleep(0.05)
+    async def _answer(self, peer: Peer, body: Any) -> None:
+        if self._server is not None:
+            await self._server.send("stop", peer.route, self._outboxes["stop"].wrap(body))
+
+    def picture(self) -> dict[str, Any]:
+        """Who has the lab, and every instrument as far as is known, as JSON-like data."""
+        seen = {name: info.picture() for name, info in sorted(self.instruments.items())}
+        return {"controller": {**self._about, "epoch": self.epoch}, "stopping": self.stopping, "instruments": seen}
 
     def _tell_stop(self, by: str, reason: str, table: StopTable | None) -> None:
         if self._on_stop is not None:

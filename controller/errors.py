@@ -24,6 +24,10 @@ class RunStateError(AthanorError):
     exit_code = 3
 
 
+class LabTaken(RunStateError):
+    """Another controller has taken the lab from this one; what was under way is safe."""
+
+
 class Interrupted(AthanorError):
     """Stopped on request before the end; ``athanor resume`` goes on."""
 

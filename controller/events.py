@@ -30,7 +30,10 @@ class Fact(_Event):
 
 
 class CampaignStarted(Fact):
-    """The campaign as given: its YAML text, where its relative paths start, and digests of the files it reads."""
+    """The campaign as given: its YAML text, where its relative paths start, and digests of the files it reads.
+
+    ``lab_file`` and ``lab_text``: the lab file that it names, if it does.
+    """
 
     kind: Literal["campaign_started"] = "campaign_started"
     run_id: str
@@ -40,6 +43,15 @@ class CampaignStarted(Fact):
     budget: int
     data_hashes: dict[str, str] = Field(default_factory=dict)
     version: str
+    lab_file: str = ""
+    lab_text: str = ""
+
+
+class LabChanged(Fact):
+    """The lab file says something else than before; it counts from here on."""
+
+    kind: Literal["lab_changed"] = "lab_changed"
+    lab_text: str
 
 
 class ControllerStarted(Fact):
@@ -136,10 +148,22 @@ class OutcomeUnknown(Fact):
     kind: Literal["outcome_unknown"] = "outcome_unknown"
     command_id: str
     evidence: str
+    facts: dict[str, Any] = Field(default_factory=dict)
+
+
+class Exhibit(BaseModel):
+    """Something that a person adds to a verdict: words, or a file by its path, size and SHA-256."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    text: str = ""
+    file: str = ""
+    n_bytes: int = 0
+    sha256: str = ""
 
 
 class Reconciled(Fact):
-    """A verdict on an unknown outcome."""
+    """A verdict on an unknown outcome: a person's, or ``by`` the lab's policy, which follows from the events before."""
 
     kind: Literal["reconciled"] = "reconciled"
     command_id: str
@@ -147,6 +171,7 @@ class Reconciled(Fact):
     by: str
     reason: str = ""
     readings: dict[str, float] = Field(default_factory=dict)
+    evidence: tuple[Exhibit, ...] = ()
 
 
 class Approved(Fact):
@@ -324,8 +349,18 @@ class CampaignFinished(Decision):
     finish_s: float
 
 
+POLICY = "policy"
+"""``by`` of a verdict that the lab's policy gives."""
+
+
+def is_decision(event: Any) -> bool:
+    """True for what follows from earlier events alone: a replay derives it again."""
+    return isinstance(event, Decision) or (isinstance(event, Reconciled) and event.by == POLICY)
+
+
 AnyDecision = (
     ChoiceOrdered
+    | Reconciled
     | CommandOrdered
     | ApprovalExpired
     | SampleExpired
@@ -338,6 +373,7 @@ AnyDecision = (
 
 Event = Annotated[
     CampaignStarted
+    | LabChanged
     | ControllerStarted
     | InstrumentAnnounced
     | ChoiceOrdered

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 from controller import events as ev
 from controller import samples, schedule
@@ -25,8 +26,26 @@ def evolve(state: State, event: ev.Event) -> State:
 
 def _campaign_started(state: State, event: ev.CampaignStarted) -> None:
     state.started = event
-    where = str(Path(event.base_dir) / "campaign.yaml")
-    state.campaign = parse_campaign(event.text, where, seed=event.seed, budget=event.budget)
+    _read_campaign(state, event.lab_text)
+
+
+def _lab_changed(state: State, event: ev.LabChanged) -> None:
+    _read_campaign(state, event.lab_text)
+
+
+def _read_campaign(state: State, lab_text: str) -> None:
+    started = state.started
+    if started is None:
+        return
+    state.lab_text = lab_text
+    state.campaign = parse_campaign(
+        started.text,
+        str(Path(started.base_dir) / "campaign.yaml"),
+        seed=started.seed,
+        budget=started.budget,
+        lab_text=lab_text,
+        lab_where=started.lab_file,
+    )
 
 
 def _controller_started(state: State, event: ev.ControllerStarted) -> None:
@@ -91,7 +110,7 @@ def _take_recipe(state: State, experiment: Experiment, event: ev.RecipePlanned) 
         return
     wanted = amounts(safety, recipe)
     used_hours = sum(instrument.busy_s for instrument in state.instruments.values()) / 3600
-    wrong = [sentence for step in recipe.steps for sentence in breaches(safety, step)]
+    wrong = [sentence for step in recipe.steps for sentence in breaches(safety, step) or state.nobody_may(step)]
     wrong += forbidden_use(safety, experiment.candidate.composition, recipe) + unpriced(safety, recipe)
     capped = over_the_cap(safety, state.planned, used_hours, wanted)
     if wrong or capped:
@@ -172,11 +191,11 @@ def _command_reported(state: State, event: ev.CommandReported) -> None:
 def _outcome_unknown(state: State, event: ev.OutcomeUnknown) -> None:
     command = state.commands.get(event.command_id)
     if command is not None:
-        _quarantine(state, command, event.evidence)
+        _quarantine(state, command, event.evidence, event.facts)
 
 
-def _quarantine(state: State, command: Command, evidence: str) -> None:
-    command.unknown = evidence
+def _quarantine(state: State, command: Command, evidence: str, facts: dict[str, Any] | None = None) -> None:
+    command.unknown, command.facts = evidence, facts or {}
     # The sample waits for a verdict; the instrument answers again, so others may use it.
     instrument = state.instruments[command.order.instrument]
     instrument.running.pop(command.order.command_id, None)
@@ -400,6 +419,7 @@ def _campaign_finished(state: State, event: ev.CampaignFinished) -> None:
 
 _HANDLERS = {
     ev.CampaignStarted: _campaign_started,
+    ev.LabChanged: _lab_changed,
     ev.ControllerStarted: _controller_started,
     ev.InstrumentAnnounced: _instrument_announced,
     ev.ChoiceOrdered: _choice_ordered,

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from typing import Any
 import instruments
 from instruments.host_config import HostConfig
 from instruments.ledger import lock_path
+from instruments.limits import Envelope
 from instruments.process import ProcessIdentity, living_holder
 
 log = logging.getLogger("athanor.hosts")
@@ -34,11 +35,12 @@ SETTLE_S = 0.2
 
 @dataclass(frozen=True)
 class HostSpec:
-    """One instrument to host on this machine: its name (and key's), driver, and the driver's settings (JSON)."""
+    """One instrument to host on this machine: its name (and key's), driver, settings (JSON), and what it may do."""
 
     name: str
     driver: str
     settings: dict[str, Any] = field(default_factory=dict)
+    envelope: Envelope = field(default_factory=Envelope)
 
 
 @dataclass
@@ -84,6 +86,7 @@ class LocalHosts:
                     name=spec.name,
                     driver=spec.driver,
                     settings=spec.settings,
+                    envelope=spec.envelope,
                     workdir=self.folder / spec.name,
                     keys=keys.absolute(),
                     endpoint_file=endpoint_file.absolute(),
@@ -96,7 +99,8 @@ class LocalHosts:
         }
 
     def start(self) -> dict[str, str]:
-        """Start every host that does not live yet. Returns name -> ``started`` or ``attached``."""
+        """Start every host that does not live yet. Returns name -> ``started``, ``attached``, or
+        ``outdated`` where it lives with another configuration than ours."""
         return {name: self._start(hosted) for name, hosted in self._hosts.items()}
 
     def supervise(self) -> list[str]:
@@ -154,6 +158,15 @@ class LocalHosts:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     hosted.process.wait(1.0)  # it may be dead and not yet reaped
 
+    def wait_for_end(self, names: Iterable[str], timeout_s: float) -> list[str]:
+        """Wait until these hosts have ended by themselves; returns those that have not."""
+        deadline = time.monotonic() + timeout_s
+        while left := [name for name in names if self._identity(self._hosts[name]) is not None]:
+            if time.monotonic() >= deadline:
+                return left
+            time.sleep(POLL_S)
+        return []
+
     def _wait(self, timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s
         while self._living() and time.monotonic() < deadline:
@@ -189,14 +202,14 @@ class LocalHosts:
         hosted.started = time.monotonic()
         if identity is not None:
             self._tell("host-attached", name, f"process {identity.pid} was alive")
-            return "attached"
+            return "attached" if self._is_current(config) else "outdated"
         if hosted.process is not None:
             try:
                 hosted.process.wait(SETTLE_S)  # killed, it gives up its ledger a moment before it is gone
             except subprocess.TimeoutExpired:
                 return "attached"  # it is still coming up
         config.workdir.mkdir(parents=True, exist_ok=True)
-        path = self.folder / f"{name}.json"
+        path = self._file(name)
         path.write_text(config.model_dump_json(indent=1))
         root = str(Path(instruments.__file__).absolute().parent.parent)
         paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -211,6 +224,15 @@ class LocalHosts:
             )
         self._tell("host-started", name, f"process {hosted.process.pid}")
         return "started"
+
+    def _is_current(self, config: HostConfig) -> bool:
+        try:
+            return self._file(config.name).read_text() == config.model_dump_json(indent=1)
+        except OSError:
+            return False
+
+    def _file(self, name: str) -> Path:
+        return self.folder / f"{name}.json"
 
     def _last_words(self, name: str) -> str:
         path = self.folder / f"{name}.log"

@@ -114,6 +114,11 @@ class Journal:
                 "anything else."
             ) from error
 
+    def last_kind(self) -> str:
+        """The kind of the last durable event; empty where there is none."""
+        row = self._db.execute("SELECT kind FROM events ORDER BY seq DESC LIMIT 1").fetchone()
+        return row[0] if row else ""
+
     def blob(self, digest: str) -> tuple[bytes, str, tuple[int, ...]]:
         """Return (data, dtype, shape) of an array. Raises KeyError."""
         row = self._db.execute("SELECT data, dtype, shape FROM blobs WHERE digest = ?", (digest,)).fetchone()

@@ -40,6 +40,19 @@ class InstrumentInfo:
     health: dict[str, Any] = field(default_factory=dict)
     last_seen: float = 0.0
 
+    def picture(self) -> dict[str, Any]:
+        """What a person may see, as JSON-like data."""
+        return {
+            "connected": self.connected,
+            "busy": self.busy,
+            "stopped": self.stopped,
+            "driver": self.driver,
+            "host": self.host,
+            "silent_s": round(time.monotonic() - self.last_seen, 3),
+            "capabilities": sorted(self.capabilities),
+            "facts": self.health,
+        }
+
 
 @dataclass
 class Line:
@@ -66,3 +79,4 @@ class Flight:
     due: float = 0.0
     accepted: bool = False
     progress: str = ""
+    progress_at: float = 0.0

@@ -34,7 +34,7 @@ from controller.state import (
     evolve,
     next_deadline_s,
 )
-from instruments.errors import CANNOT_RECORD, InstrumentLost, OutcomeUnknown, Refused
+from instruments.errors import CANNOT_RECORD, Fenced, InstrumentLost, OutcomeUnknown, Refused
 from instruments.messages import Command, Report
 
 QUIET_S = 0.02
@@ -105,6 +105,10 @@ class Loop:
     def post(self, *events: ev.Event) -> None:
         """Tell the loop what happened outside; for callbacks on the loop's own thread."""
         self._outcomes.put_nowait(list(events))
+
+    def fail(self, error: Exception) -> None:
+        """End with an error from outside, once what has happened so far is on disk."""
+        self._outcomes.put_nowait(error)
 
     async def run(self) -> None:
         """Run until the campaign is finished.
@@ -315,19 +319,21 @@ class Loop:
             step=order.step,
             attempt=order.attempt,
             capability=step.capability,
-            sample=experiment.id,
+            sample=self.state.sample(experiment.id),
             parameters=step.parameters,
             seed=order.seed,
             batch=order.batch,
         )
         try:
             report = await self.hands.execute(order.instrument, command)
+        except Fenced:
+            raise
         except Refused as error:
             if CANNOT_RECORD in str(error):  # about the host's disk, not about the command: it waits for its turn
                 return ev.OutOfService(instrument=order.instrument, reason=str(error), returns=False)
             return ev.CommandReported(command_id=order.command_id, status="refused", message=str(error))
         except OutcomeUnknown as error:
-            return ev.OutcomeUnknown(command_id=order.command_id, evidence=str(error))
+            return ev.OutcomeUnknown(command_id=order.command_id, evidence=str(error), facts=error.facts)
         except InstrumentLost as error:  # the command waits for its host, which answers from its ledger
             return ev.OutOfService(instrument=order.instrument, reason=str(error))
         arrays = {

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 from actors.orders import Offer, Recipe, StageReport, Step
 from controller import events as ev
 from controller.campaign import Campaign
 from controller.filing import Filing, Key
 from controller.problem import ScheduleProblem
-from controller.safety import Amounts
+from controller.safety import Amounts, misfits, narrowed, widest
+from instruments.limits import Envelope
 from models.candidate import Candidate
 from models.observation import Choice, Observation
+
+_UNLIMITED = Envelope()
 
 
 @dataclass
@@ -22,6 +26,7 @@ class Command:
     order: ev.CommandOrdered
     report: ev.CommandReported | None = None
     unknown: str = ""
+    facts: dict[str, Any] = field(default_factory=dict)
     away_s: float = 0.0
     """Seconds without a controller since it was ordered."""
 
@@ -201,6 +206,7 @@ class State:
 
     campaign: Campaign | None = None
     started: ev.CampaignStarted | None = None
+    lab_text: str = ""
     epoch: int = 0
     now_s: float = 0.0
     experiments: dict[str, Experiment] = field(default_factory=dict)
@@ -237,16 +243,37 @@ class State:
         return self.campaign
 
     def offers(self) -> tuple[Offer, ...]:
-        """One offer a capability, over all instruments, sorted by name."""
+        """One offer a capability, sorted by name: what at least one instrument may do within its own limits."""
         found: dict[str, Offer] = {}
         for name in sorted(self.instruments):
-            for capability, offer in self.instruments[name].offers.items():
-                found.setdefault(capability, offer)
+            for offer in narrowed(self._own(name), self.instruments[name].offers.values()):
+                known = found.get(offer.capability)
+                found[offer.capability] = widest(known, offer) if known else offer
         return tuple(found[name] for name in sorted(found))
 
     def may_take(self, name: str, step: Step) -> bool:
-        """True where an instrument offers a step."""
-        return step.capability in self.instruments[name].offers
+        """True where an instrument offers a step, within its driver's limits and its own in the lab."""
+        offer = self.instruments[name].offers.get(step.capability)
+        return offer is not None and not misfits(self._own(name), offer, step)
+
+    def nobody_may(self, step: Step) -> list[str]:
+        """Why no instrument may take a step that some offer: the reasons of each; nothing where one may."""
+        reasons = []
+        for name in sorted(self.instruments):
+            if (offer := self.instruments[name].offers.get(step.capability)) is not None:
+                wrong = misfits(self._own(name), offer, step)
+                if not wrong:
+                    return []
+                reasons.append(f"{name}: {'; '.join(wrong)}")
+        return reasons
+
+    def sample(self, experiment: str) -> str:
+        """The name of a sample in the lab: a lab of many campaigns has many experiments of one name."""
+        started = self.started
+        return f"{started.run_id}-{experiment}" if started and started.lab_file else experiment
+
+    def _own(self, name: str) -> Envelope:
+        return self.require().lab.instruments.get(name, _UNLIMITED)
 
     def unknown(self) -> list[Command]:
         """Commands whose outcome nobody knows yet."""

@@ -50,7 +50,7 @@ async def _replay(journal: Journal, tell: Callable[[str], None], science: Scienc
             if isinstance(event, ev.CampaignStarted) and science is None:
                 begun = evolve(State(), event)
                 science = Pipeline(science_spec(begun.require(), Path(event.base_dir)), LocalCrew())
-            if isinstance(event, ev.Decision):
+            if ev.is_decision(event):
                 expected = expected or list(decide(state).events)
                 _compare(seq, event, expected.pop(0) if expected else None)
                 counted += 1
@@ -69,7 +69,7 @@ async def _replay(journal: Journal, tell: Callable[[str], None], science: Scienc
     return counted
 
 
-def _compare(seq: int, recorded: ev.Decision, derived: ev.Decision | None) -> None:
+def _compare(seq: int, recorded: ev.Event, derived: ev.AnyDecision | None) -> None:
     if recorded != derived:
         raise ReplayMismatch(
             f"event {seq} differs.\n  recorded: {recorded.model_dump_json()}\n"

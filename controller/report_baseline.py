@@ -19,8 +19,8 @@ from controller.campaign import expand_path
 from controller.errors import AthanorError, RunStateError
 from controller.report_data import RunData, collect, curves_of, running_best, volumes
 from controller.report_names import pretty
-from controller.run import measured_names, science_spec
 from controller.rundir import RunDirectory
+from controller.science import measured_names, science_spec
 from controller.summary import is_feasible
 from models.errors import ModelError
 from models.observation import Observation

@@ -75,7 +75,7 @@ def headline(run: RunData, compared: Baseline) -> list[str]:
 
 def space_size(run: RunData) -> int | None:
     """Number of candidates; ``None`` where the space is continuous or cannot be built any more."""
-    from controller.run import science_spec
+    from controller.science import science_spec
 
     started = run.state.started
     try:

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import fcntl
-import json
-import os
-import platform
-import time
 from pathlib import Path
-from typing import IO
 
 from controller.errors import RunStateError, StorageError
+from controller.events import CampaignStarted
 from controller.journal import Journal
+from controller.locks import HeldFile, Holder, holder_of, in_words, me
 from controller.state import State, evolve
 
 
 class RunDirectory:
     """The layout of a run.
 
-    ``campaign.yaml`` (as given), ``journal.sqlite`` (the truth), ``lock``, ``lab/`` (keys, hosts, simulated matter),
-    ``logs/``, ``report/``.
+    ``campaign.yaml`` (as given), ``journal.sqlite`` (the truth), ``lock``, ``lab/`` (see ``LabDirectory``; elsewhere where
+    the campaign names a lab file), ``logs/``, ``report/``.
     """
 
     def __init__(self, path: Path) -> None:
@@ -32,13 +28,29 @@ class RunDirectory:
 
     @property
     def lab(self) -> Path:
-        """Keys, ledgers and the simulated matter."""
-        return self.path / "lab"
+        """The lab's directory: keys, ledgers, simulated matter. In the run, unless the campaign names a lab file."""
+        return self._lab_of_the_campaign() or self.path / "lab"
+
+    @property
+    def lock(self) -> Path:
+        """The lock that lets one controller in."""
+        return self.path / "lock"
 
     @property
     def report(self) -> Path:
         """Where the report is written."""
         return self.path / "report"
+
+    def _lab_of_the_campaign(self) -> Path | None:
+        if not self.exists():
+            return None
+        journal = Journal(self.journal, readonly=True)
+        try:
+            started = next(iter(journal.read()), None)
+        finally:
+            journal.close()
+        where = started[2].lab_file if started and isinstance(started[2], CampaignStarted) else ""
+        return Path(where).parent if where else None
 
     def exists(self) -> bool:
         """True where a run was begun here."""
@@ -79,66 +91,42 @@ class RunDirectory:
             journal.close()
         return state, walls
 
-    def holder(self) -> dict[str, object] | None:
+    def holder(self) -> Holder | None:
         """Who holds the run now, or ``None``."""
+        return holder_of(self.lock)
+
+    def is_finished(self) -> bool:
+        """True where the campaign has come to its end; reads one row of the journal."""
+        journal = Journal(self.journal, readonly=True)
         try:
-            with (self.path / "lock").open() as file:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-                except OSError:
-                    text = file.read()
-                    return json.loads(text) if text.strip() else {}
-        except (OSError, json.JSONDecodeError):
-            return None
-        return None
+            return journal.last_kind() == "campaign_finished"
+        finally:
+            journal.close()
 
 
 class RunLock:
     """Exclusive hold of a run directory for the life of a ``with`` block; ends with the process, however it ends."""
 
     def __init__(self, run: RunDirectory) -> None:
-        self._run = run
-        self._file: IO[str] | None = None
+        self._run, self._lock = run, HeldFile(run.lock)
 
     def __enter__(self) -> RunLock:
         """Take the lock. Raises RunStateError naming the holder."""
         try:
-            file = (self._run.path / "lock").open("a+")
+            if not self._lock.take():
+                raise RunStateError(
+                    f"{self._run.path}: another controller holds this run ({in_words(self._run.holder() or {})}). "
+                    "Wait for it, stop it with Ctrl-C or SIGTERM, or take the run from it with `athanor resume "
+                    "--takeover`; `athanor status` shows what it does."
+                )
+            self._lock.write(me())
         except OSError as error:
             raise StorageError(f"{self._run.path}: {error.strerror}. The directory must be writable.") from error
-        if not _lock(file):
-            file.close()
-            holder = self._run.holder() or {}
-            who = f"process {holder.get('pid', '?')} on {holder.get('host', '?')} since {holder.get('since', '?')}"
-            raise RunStateError(
-                f"{self._run.path}: another controller holds this run ({who}). "
-                "Wait for it, or stop it with Ctrl-C or SIGTERM; `athanor status` shows what it does."
-            )
-        file.seek(0)
-        file.truncate()
-        since = time.strftime("%Y-%m-%d %H:%M:%S")
-        file.write(json.dumps({"pid": os.getpid(), "host": platform.node(), "since": since}))
-        file.flush()
-        self._file = file
         return self
 
     def __exit__(self, *_: object) -> None:
         """Let go."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-
-
-def _lock(file: IO[str]) -> bool:
-    """Take the lock, with a little patience: whoever asks for the holder holds it for a moment too."""
-    for _ in range(10):
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            time.sleep(0.05)
-        else:
-            return True
-    return False
+        self._lock.release()
 
 
 def next_directory(name: str, root: Path = Path("runs")) -> Path:

@@ -1,7 +1,8 @@
 """The safety envelope of a campaign: what a recipe may ask for, what is forbidden, how much in all, and who is asked.
 
 Pure functions of the campaign's ``safety`` section and a recipe, so that a replay judges the same. They run where a
-recipe is compiled and again before each command leaves; the hosts check their drivers' own limits a third time.
+recipe is compiled and again before each command leaves; the instruments' hosts check limits a third time, by the same
+``instruments.limits``.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from actors.orders import Offer, Recipe, Step
+from instruments.limits import Envelope, leaves
 
 _FORMULA = re.compile(r"(?:[A-Z][a-z]?|[\d.()\[\]·*]+)+")
 _ELEMENT = re.compile(r"[A-Z][a-z]?")
@@ -23,21 +25,6 @@ _HOURS = {"h": 1.0, "hours": 1.0, "min": 1 / 60, "minutes": 1 / 60, "s": 1 / 360
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Bounds(_Section):
-    """What a parameter may be; it narrows the driver's own limits and never widens them."""
-
-    low: float | None = None
-    high: float | None = None
-
-    @model_validator(mode="after")
-    def _in_order(self) -> Bounds:
-        if self.low is None and self.high is None:
-            raise ValueError("give low, high or both")
-        if self.low is not None and self.high is not None and self.low > self.high:
-            raise ValueError(f"low ({self.low:g}) must not be above high ({self.high:g})")
-        return self
 
 
 class Forbidden(_Section):
@@ -84,28 +71,51 @@ class ApprovalRule(_Section):
         return self
 
 
-class Safety(_Section):
+class Safety(Envelope):
     """The ``safety`` section. Parameters are named ``capability.parameter``, e.g. ``arc_melt.current_A``."""
 
-    limits: dict[str, Bounds] = Field(default_factory=dict)
     forbidden: Forbidden = Forbidden()
     max: Totals = Totals()
     prices: Prices = Prices()
     approval: ApprovalRule | None = None
 
     @model_validator(mode="after")
-    def _names_are_whole(self) -> Safety:
-        for name in self.guarded():
-            capability, _, parameter = name.partition(".")
-            if not capability or not parameter:
-                raise ValueError(f"{name!r} must be capability.parameter, e.g. arc_melt.current_A")
+    def _money_has_prices(self) -> Safety:
         if self.max.money is not None and not (self.prices.per_g or self.prices.per_hour):
             raise ValueError("max.money needs prices: per_g and per_hour say what things cost")
         return self
 
     def guarded(self) -> list[str]:
-        """Every ``capability.parameter`` that a limit or an approval names."""
-        return [*self.limits, *(self.approval.above if self.approval else ())]
+        """Every ``capability.parameter`` that a limit, a list of words or an approval names."""
+        return [*super().guarded(), *(self.approval.above if self.approval else ())]
+
+    def inside(self, lab: Safety) -> Safety:
+        """Both envelopes at once: a campaign may be stricter than its lab, never laxer.
+
+        Caps are the lower ones and prices the higher ones. Where both want approval: the lower thresholds, the larger
+        number of people, and a time-out that rejects if either does.
+
+        Raises:
+            ValueError: the two leave nothing of a parameter.
+        """
+        both = self.within(lab)
+        return Safety(
+            limits=both.limits,
+            allowed=both.allowed,
+            forbidden=Forbidden(
+                elements=_union(lab.forbidden.elements, self.forbidden.elements),
+                precursors=_union(lab.forbidden.precursors, self.forbidden.precursors),
+                together=_union(lab.forbidden.together, self.forbidden.together),
+            ),
+            max=Totals(
+                **{what: _least(getattr(lab.max, what), getattr(self.max, what)) for what in Totals.model_fields}
+            ),
+            prices=Prices(
+                per_g=_highest(lab.prices.per_g, self.prices.per_g),
+                per_hour=max(lab.prices.per_hour, self.prices.per_hour),
+            ),
+            approval=_both_rules(lab.approval, self.approval),
+        )
 
 
 @dataclass(frozen=True)
@@ -123,22 +133,19 @@ class Amounts:
         )
 
 
-def breaches(safety: Safety, step: Step) -> list[str]:
+def breaches(safety: Envelope, step: Step) -> list[str]:
     """A sentence for every limit that a step breaks; a limited parameter that is not given cannot be judged: so too."""
-    found: list[str] = []
-    for name, bounds in safety.limits.items():
-        capability, _, parameter = name.partition(".")
-        if capability != step.capability:
-            continue
-        if parameter not in step.parameters:
-            found.append(f"{name} is limited and the recipe does not give it")
-            continue
-        for value in _leaves(step.parameters[parameter]):
-            if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
-                found.append(f"{name} must be a number, not {value!r:.50}")
-            elif (bounds.low is not None and value < bounds.low) or (bounds.high is not None and value > bounds.high):
-                low = "" if bounds.low is None else f"{bounds.low:g}"
-                high = "" if bounds.high is None else f"{bounds.high:g}"
+    return safety.breaches(step.capability, step.parameters)
+
+
+def misfits(own: Envelope, offer: Offer, step: Step) -> list[str]:
+    """Why one instrument may not take a step that others may: its own envelope in the lab, its driver's limits."""
+    found = own.breaches(step.capability, step.parameters)
+    for name, (low, high) in offer.limits.items():
+        for value in leaves(step.parameters.get(name, [])):
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                continue
+            if (low is not None and value < low) or (high is not None and value > high):
                 found.append(f"{name} = {value:g} is outside {low} .. {high}")
     return found
 
@@ -199,7 +206,7 @@ def needs_approval(safety: Safety, recipe: Recipe) -> list[str]:
         for step in recipe.steps:
             if step.capability != capability:
                 continue
-            values = list(_leaves(step.parameters.get(parameter)))
+            values = list(leaves(step.parameters.get(parameter)))
             high = [v for v in values if isinstance(v, bool) or not isinstance(v, int | float) or not v <= threshold]
             if high:
                 shown = high[0] if isinstance(high[0], int | float) else "not a number"
@@ -207,9 +214,21 @@ def needs_approval(safety: Safety, recipe: Recipe) -> list[str]:
     return found
 
 
-def narrowed(safety: Safety, offers: Iterable[Offer]) -> tuple[Offer, ...]:
-    """The lab's offers within the envelope, so that a planner's next best route is taken where the best breaks it."""
-    return tuple(offer.model_copy(update={"limits": _narrow(safety, offer)}) for offer in offers)
+def narrowed(envelope: Envelope, offers: Iterable[Offer]) -> tuple[Offer, ...]:
+    """Offers within an envelope, so that a planner's next best route is taken where the best breaks it."""
+    return tuple(_narrow(envelope, offer) for offer in offers)
+
+
+def widest(one: Offer, other: Offer) -> Offer:
+    """What at least one of two instruments offers of a capability."""
+    return other.model_copy(
+        update={
+            "idempotent": one.idempotent and other.idempotent,
+            "limits": _hull(one.limits, other.limits),
+            "quantities": _hull(one.quantities, other.quantities),
+            "allowed": {n: _union(one.allowed[n], other.allowed[n]) for n in one.allowed.keys() & other.allowed.keys()},
+        }
+    )
 
 
 def person(name: str) -> str:
@@ -217,32 +236,65 @@ def person(name: str) -> str:
     return " ".join(name.casefold().split())
 
 
-def unknown_names(safety: Safety, offers: Iterable[Offer]) -> list[str]:
+def unknown_names(envelope: Envelope, capabilities: Iterable[str]) -> list[str]:
     """Guarded names whose capability nobody offers: a slip of the pen must not leave a door open."""
-    offered = {offer.capability for offer in offers}
-    return sorted({name for name in safety.guarded() if name.partition(".")[0] not in offered})
+    offered = set(capabilities)
+    return sorted({name for name in envelope.guarded() if name.partition(".")[0] not in offered})
 
 
-def _narrow(safety: Safety, offer: Offer) -> dict[str, tuple[float | None, float | None]]:
-    limits = dict(offer.limits)
-    for name, bounds in safety.limits.items():
+def _narrow(envelope: Envelope, offer: Offer) -> Offer:
+    limits, allowed = dict(offer.limits), dict(offer.allowed)
+    for name in (*envelope.limits, *envelope.allowed):
         capability, _, parameter = name.partition(".")
-        if capability == offer.capability:
+        if capability != offer.capability:
+            continue
+        if (bounds := envelope.limits.get(name)) is not None:
             low, high = limits.get(parameter, (None, None))
             lows = [x for x in (low, bounds.low) if x is not None]
             highs = [x for x in (high, bounds.high) if x is not None]
             limits[parameter] = (max(lows, default=None), min(highs, default=None))
-    return limits
+        if name in envelope.allowed:
+            words = envelope.allowed[name]
+            allowed[parameter] = tuple(w for w in words if w in allowed.get(parameter, words))
+    return offer.model_copy(update={"limits": limits, "allowed": allowed})
 
 
-def _leaves(value: Any) -> Iterator[Any]:
-    if isinstance(value, Mapping):
-        value = list(value.values())
-    if isinstance(value, list | tuple):
-        for item in value:
-            yield from _leaves(item)
-    else:
-        yield value
+_Ranges = dict[str, tuple[float | None, float | None]]
+
+
+def _hull(one: _Ranges, other: _Ranges) -> _Ranges:
+    """What is within either; a name that only one of them bounds is not bounded."""
+    found: _Ranges = {}
+    for name in sorted(one.keys() & other.keys()):
+        (low, high), (more_low, more_high) = one[name], other[name]
+        found[name] = (
+            None if low is None or more_low is None else min(low, more_low),
+            None if high is None or more_high is None else max(high, more_high),
+        )
+    return found
+
+
+def _union(one: tuple[Any, ...], other: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(dict.fromkeys([*one, *other]))
+
+
+def _least(one: float | None, other: float | None) -> float | None:
+    return min((x for x in (one, other) if x is not None), default=None)
+
+
+def _highest(one: dict[str, float], other: dict[str, float]) -> dict[str, float]:
+    return {name: max(one.get(name, -math.inf), other.get(name, -math.inf)) for name in {**one, **other}}
+
+
+def _both_rules(one: ApprovalRule | None, other: ApprovalRule | None) -> ApprovalRule | None:
+    if one is None or other is None:
+        return one or other
+    return ApprovalRule(
+        above={n: min(one.above.get(n, math.inf), other.above.get(n, math.inf)) for n in {**one.above, **other.above}},
+        people=max(one.people, other.people),
+        timeout_h=_least(one.timeout_h, other.timeout_h),
+        on_timeout="reject" if "reject" in (one.on_timeout, other.on_timeout) else "wait",
+    )
 
 
 def _materials(recipe: Recipe) -> Iterator[str]:
@@ -264,7 +316,7 @@ def _hours(parameters: Mapping[str, Any]) -> Iterator[float]:
     for name, value in parameters.items():
         unit = name.rpartition("_")[2]
         if unit in _HOURS and "_per_" not in name:
-            for x in _leaves(value):
+            for x in leaves(value):
                 if isinstance(x, int | float) and not isinstance(x, bool) and x > 0:
                     yield x * _HOURS[unit]
         elif isinstance(value, Mapping):

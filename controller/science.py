@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ from actors.crew import Crew, LocalCrew
 from actors.spec import Component, ScienceSpec, StageSpec
 from controller.campaign import Campaign
 from controller.errors import CampaignError
+from controller.source import Source
 from instruments.errors import InstrumentError
 from instruments.registry import resolve_driver
 from models.errors import ModelError
@@ -44,40 +47,59 @@ def measured_names(campaign: Campaign) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def check_science(campaign: Campaign, base_dir: Path) -> int | None:
+def check_science(campaign: Campaign, base_dir: Path, source: Source | None = None) -> int | None:
     """Build what the campaign names, so that a mistake shows before anything starts; returns the space's size.
 
     Raises:
-        CampaignError: with the field to change.
+        CampaignError: with the field to change, and its line where ``source`` is given.
     """
-    spec = science_spec(campaign, base_dir)
-    try:
+    spec, at = science_spec(campaign, base_dir), _At(campaign, source)
+    with at("space"):
         space = spec.build_space()
+        first = space[0] if isinstance(space, EnumerableSpace) else None
+    with at("planner"):
         planner = spec.planner.build("planners")
-        if isinstance(space, EnumerableSpace):
-            planner.plan(space[0])  # builds a crystal, where there is one
-        if spec.predictor:
+        if first is not None:
+            planner.plan(first)  # builds a crystal, where there is one
+    if spec.predictor:
+        with at("predictor"):
             spec.build_predictor(space)
-        if spec.acquisition.name not in names("acquisitions") and ":" not in spec.acquisition.name:
+    if spec.acquisition.name not in names("acquisitions") and ":" not in spec.acquisition.name:
+        with at("acquisition"):
             spec.acquisition.build("acquisitions")
-        for instrument in campaign.lab.instruments.values():
-            resolve_driver(instrument.driver)
-        for objective in spec.objectives:
+    for name, instrument in campaign.lab.instruments.items():
+        if instrument.driver and not instrument.remote:
+            with at("lab", "instruments", name):
+                resolve_driver(instrument.driver)
+    for place, objective in enumerate(spec.objectives):
+        with at("objectives", place):
             _check_source(objective.name, objective.source)
-            if objective.source == "computed" and isinstance(space, EnumerableSpace):
-                compute(objective.name, [space[0]])
-    except (ModelError, InstrumentError, TypeError, ValueError, OSError) as error:
-        raise CampaignError(f"{campaign.name}: {error}") from error
+            if objective.source == "computed" and first is not None:
+                compute(objective.name, [first])
     return space.size
 
 
-def check_acquisition(campaign: Campaign, base_dir: Path) -> None:
+def check_acquisition(campaign: Campaign, base_dir: Path, source: Source | None = None) -> None:
     """Build the acquisition too, which takes seconds where it loads torch. Raises CampaignError."""
     spec = science_spec(campaign, base_dir)
-    try:
+    with _At(campaign, source)("acquisition"):
         spec.acquisition.build("acquisitions", objectives=list(spec.objectives), constraints=list(spec.constraints))
-    except (ModelError, TypeError, ValueError) as error:
-        raise CampaignError(f"{campaign.name}: acquisition: {error}") from error
+
+
+class _At:
+    """Turns what building a component raises into an error that points at the component's keys."""
+
+    def __init__(self, campaign: Campaign, source: Source | None) -> None:
+        self._name, self._source = campaign.name, source
+
+    @contextlib.contextmanager
+    def __call__(self, *keys: Any) -> Iterator[None]:
+        try:
+            yield
+        except (ModelError, InstrumentError, TypeError, ValueError, OSError) as error:
+            if self._source is not None:
+                raise self._source.problem(keys, str(error)) from error
+            raise CampaignError(f"{self._name}: {'.'.join(map(str, keys))}: {error}") from error
 
 
 def _check_source(name: str, source: str) -> None:

@@ -15,14 +15,14 @@ from controller.view_progress import Progress
 from controller.view_summary import status_lines
 
 if TYPE_CHECKING:
+    from controller.hold import Hold
     from controller.loop import Overhead
-    from controller.run import Lab
 
 
 class View(Protocol):
     """A display of one controller's hold on a run."""
 
-    def update(self, state: State, lab: Lab | None) -> None:
+    def update(self, state: State, lab: Hold | None) -> None:
         """Take in the state after a turn of the loop; quick, and without a change to it."""
         ...
 

@@ -21,8 +21,8 @@ from controller.view_progress import OUTCOMES, Progress, Result, clean, label, n
 from controller.view_summary import closing, interruption, quantiles_ms
 
 if TYPE_CHECKING:
+    from controller.hold import Hold
     from controller.loop import Overhead
-    from controller.run import Lab
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ class Lines:
         if error is not None and not self._told_end and not isinstance(error, AthanorError):
             self.failed(error)
 
-    def update(self, state: State, lab: Lab | None) -> None:
+    def update(self, state: State, lab: Hold | None) -> None:
         """Take in the state after a turn of the loop."""
         for result in self.progress.take(state):
             self.result(state, result)

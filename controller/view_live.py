@@ -23,8 +23,8 @@ from controller.view_summary import activity, leaders, spread
 from models.observation import Objective, Observation
 
 if TYPE_CHECKING:
+    from controller.hold import Hold
     from controller.loop import Overhead
-    from controller.run import Lab
 
 FRAMES_PER_S = 6
 SPARKS = "▁▂▃▄▅▆▇█"
@@ -118,7 +118,7 @@ class LiveView(LogLines):
         if result.best is not None:
             self._trend.append(result.best.values[state.require().objectives[0].name])
 
-    def update(self, state: State, lab: Lab | None) -> None:
+    def update(self, state: State, lab: Hold | None) -> None:
         """Copy what the next frames show."""
         super().update(state, lab)
         self._snapshot = self._copy(state, lab)
@@ -140,7 +140,7 @@ class LiveView(LogLines):
         where = str(self.directory.path)
         return compose(self._name, where, self._snapshot, now, now - self.begun, width, height, self._note)
 
-    def _copy(self, state: State, lab: Lab | None) -> Snapshot:
+    def _copy(self, state: State, lab: Hold | None) -> Snapshot:
         campaign, progress, now = state.require(), self.progress, time.monotonic()
         shown = leaders(campaign.objectives, progress, 20)
         return Snapshot(
@@ -165,7 +165,7 @@ class LiveView(LogLines):
             left_s=self._time_left(campaign.budget.experiments - progress.seen),
         )
 
-    def _instrument(self, state: State, lab: Lab | None, name: str, now: float) -> InstrumentLine:
+    def _instrument(self, state: State, lab: Hold | None, name: str, now: float) -> InstrumentLine:
         instrument = state.instruments[name]
         doing, _ = activity(state, name)
         before = self._seen_since.get(name)

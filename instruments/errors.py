@@ -1,5 +1,9 @@
 """Errors of the instrument floor. Each carries ids and says what to do next."""
 
+from __future__ import annotations
+
+from typing import Any
+
 
 class InstrumentError(Exception):
     """Base of every error raised in ``instruments``."""
@@ -11,6 +15,13 @@ CANNOT_RECORD = "the ledger cannot record the start"
 
 class Refused(InstrumentError):
     """An instrument refused a command before acting; nothing physical happened."""
+
+
+class Fenced(Refused):
+    """A controller with a higher epoch has the lab; this one's commands are refused by every instrument.
+
+    What an instrument had accepted before it still carries out, and reports to whoever has the lab and asks.
+    """
 
 
 class ProtocolError(InstrumentError):
@@ -31,11 +42,12 @@ class OutcomeUnknown(InstrumentError):
     Attributes:
         command_id: which command.
         evidence: what is known, in words.
+        facts: what the instrument's driver last said of itself.
     """
 
-    def __init__(self, command_id: str, evidence: str):
+    def __init__(self, command_id: str, evidence: str, facts: dict[str, Any] | None = None):
         super().__init__(f"outcome of command {command_id} is unknown: {evidence}; the sample needs a person's verdict")
-        self.command_id, self.evidence = command_id, evidence
+        self.command_id, self.evidence, self.facts = command_id, evidence, facts or {}
 
 
 class InstrumentLost(InstrumentError):

@@ -31,6 +31,7 @@ from instruments.batches import Batches, fault_of_batch, fault_of_member
 from instruments.driver import Capability
 from instruments.errors import InstrumentError, LabError, ProtocolError
 from instruments.host_config import HostConfig
+from instruments.last_word import LastWord
 from instruments.ledger import Ledger, digest
 from instruments.limits import violations
 from instruments.messages import (
@@ -100,6 +101,7 @@ class Host:
         self._running_since = 0.0
         self._accept_due: dict[str, float] = {}
         self._facts: dict[str, Any] = {}
+        self._last_word = LastWord(config.workdir)
         self._unacknowledged = {command_id: _Unacknowledged() for command_id in self._ledger.unacknowledged()}
         self._volatile: dict[str, Any] = {}  # reports that the ledger could not store yet
         self._announced = False
@@ -205,10 +207,13 @@ class Host:
                     self._batches.drop(command.batch, broken=reason)
                 self._send(Refused(command_id=command_id, reason=reason, retry=retry))
             case worker.Moved(command_id, fraction, message):
+                self._last_word.progress(command_id, fraction, message)
                 self._send(Progress(command_id=command_id, fraction=fraction, message=message))
             case worker.Ended(report, stored):
                 self._ended(report, stored)
             case worker.Facts(facts):
+                if facts != self._facts:
+                    self._last_word.facts(facts)
                 self._facts = facts
             case Stopping(reason):
                 if not self._stopped:
@@ -372,6 +377,8 @@ class Host:
             return Refused(command_id=command_id, reason=f"cannot {command.capability}; this instrument can: {can}")
         if found := violations(capability, command.parameters):
             return Refused(command_id=command_id, reason="outside the limits: " + "; ".join(found)[:5_000])
+        if found := self._config.envelope.breaches(command.capability, command.parameters):
+            return Refused(command_id=command_id, reason="outside the lab's envelope: " + "; ".join(found)[:5_000])
         if command.batch and (fault := fault_of_member(command, capability)):
             return Refused(command_id=command_id, reason=fault)
         if self._acts() >= QUEUE_LENGTH and not self._batches.waits(command):
@@ -420,7 +427,8 @@ class Host:
             log.warning("no controller for %.0f s: going to the safe state", silent)
             self._safe = True
             self._worker.make_safe()
-        if silent > max(self._config.linger_s, self._lease_s) and not self._active and not self._leaving:
+        linger_s = self._config.linger_s
+        if linger_s is not None and silent > max(linger_s, self._lease_s) and not self._active and not self._leaving:
             self._leaving = f"no controller for {silent:.0f} s"
 
     def _follow_controller(self) -> None:
@@ -485,7 +493,7 @@ def main(arguments: list[str] | None = None) -> int:
     sys.setswitchinterval(0.001)  # a driver that computes in Python must not keep a stop waiting
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     try:
-        config = HostConfig.model_validate_json(given.config.read_text())
+        config = HostConfig.load(given.config)
         if given.linger_s is not None:
             config = config.model_copy(update={"linger_s": given.linger_s})
     except (OSError, ValidationError) as error:

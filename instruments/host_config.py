@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from instruments.limits import Envelope
 from instruments.transport import Channel, read_endpoints
 
 
@@ -16,13 +17,14 @@ class HostConfig(BaseModel):
         name: of the instrument, and of its CURVE key.
         driver: for ``instruments.registry.resolve_driver``.
         settings: keyword arguments of the driver.
-        workdir: the host's own folder: ledger, driver's files.
+        envelope: what the lab allows this instrument, whatever its driver could do; whoever asks for more is refused.
+        workdir: the host's own folder: ledger, driver's files. Relative paths start at the file's folder.
         keys: folder with ``NAME.key`` and ``registry.json``.
         endpoint_file: where a local controller writes its endpoints; or
         endpoints: the addresses of a remote one, ``{"work": ..., "stop": ...}``.
         heartbeat_s: between signs of life.
         lease_s: without a controller for so long, the instrument goes to its safe state.
-        linger_s: without a controller for so long, the process ends.
+        linger_s: without a controller for so long, the process ends; never where it is null.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -30,13 +32,21 @@ class HostConfig(BaseModel):
     name: str
     driver: str
     settings: dict[str, JsonValue] = Field(default_factory=dict)
+    envelope: Envelope = Envelope()
     workdir: Path
     keys: Path
     endpoint_file: Path | None = None
     endpoints: dict[Channel, str] | None = None
     heartbeat_s: float = Field(default=1.0, gt=0)
     lease_s: float = Field(default=30.0, gt=0)
-    linger_s: float = Field(default=600.0, ge=0)
+    linger_s: float | None = Field(default=600.0, ge=0)
+
+    @classmethod
+    def load(cls, path: Path) -> HostConfig:
+        """Read a host's file. Raises OSError, pydantic's ValidationError."""
+        config = cls.model_validate_json(path.read_text())
+        here = path.absolute().parent
+        return config.model_copy(update={"workdir": here / config.workdir, "keys": here / config.keys})
 
     @property
     def ledger(self) -> Path:

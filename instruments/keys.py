@@ -57,7 +57,9 @@ class Registry(BaseModel):
         raise LabError(f"the lab's registry knows no {name!r}; add it with create_lab_keys(folder, [{name!r}])")
 
 
-def create_lab_keys(folder: Path, hosts: Sequence[str], *, operators: Sequence[str] = ()) -> Registry:
+def create_lab_keys(
+    folder: Path, hosts: Sequence[str], *, operators: Sequence[str] = (), observers: Sequence[str] = ()
+) -> Registry:
     """Make the key pairs that are missing (files 0600 in a folder 0700) and the registry; return the registry.
 
     Keys that exist are kept, so it may be called again with more names. A remote host gets a copy of its own
@@ -73,6 +75,7 @@ def create_lab_keys(folder: Path, hosts: Sequence[str], *, operators: Sequence[s
     wanted: list[tuple[str, Role]] = [(CONTROLLER, "controller")]
     wanted.extend((name, "host") for name in hosts)
     wanted.extend((name, "operator") for name in operators)
+    wanted.extend((name, "observer") for name in observers)
     known = {entry.name: entry for entry in load_registry(folder).keys} if (folder / REGISTRY).exists() else {}
     for name, role in wanted:
         if not _NAME.fullmatch(name):

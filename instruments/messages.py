@@ -278,6 +278,21 @@ class Health(Strict):
     facts: Facts = Field(default_factory=dict)
 
 
+class Look(Strict):
+    """A person, on the stop channel: what does the lab look like now? Operators and observers may ask."""
+
+    verb: Literal["look"] = "look"
+    look_id: Name
+
+
+class Picture(Strict):
+    """Controller: who has the lab, and each instrument as far as it is known. See ``athanor lab status``."""
+
+    verb: Literal["picture"] = "picture"
+    look_id: Name
+    lab: Facts = Field(default_factory=dict)
+
+
 Body = Annotated[
     Announce
     | Command
@@ -293,7 +308,9 @@ Body = Annotated[
     | Reset
     | Release
     | Heartbeat
-    | Health,
+    | Health
+    | Look
+    | Picture,
     Field(discriminator="verb"),
 ]
 

@@ -29,7 +29,7 @@ log = logging.getLogger("athanor.transport")
 
 Channel = Literal["work", "stop"]
 CHANNELS: tuple[Channel, ...] = ("work", "stop")
-ADMITTED: dict[Channel, tuple[Role, ...]] = {"work": ("host",), "stop": ("host", "operator")}
+ADMITTED: dict[Channel, tuple[Role, ...]] = {"work": ("host",), "stop": ("host", "operator", "observer")}
 """Which roles may knock at which socket."""
 
 HIGH_WATER = 64
@@ -103,7 +103,8 @@ class Server:
 
     Args:
         keys: folder made by ``create_lab_keys``.
-        address: where to bind; a port ``*`` is chosen by the system. Loopback unless told otherwise.
+        address: where to bind; a port ``*`` is chosen by the system, of a given port ``stop`` takes the next one.
+            Loopback unless told otherwise.
         on_refused: called with a sentence for every door that stayed shut.
     """
 
@@ -146,11 +147,11 @@ class Server:
             # ZeroMQ's own asyncio sockets cost as much again as everything else that is done for a message.
             loop.add_reader(socket.fd, self._arrived[channel].set)
             try:
-                socket.bind(self._address)
+                socket.bind(address_of(channel, self._address))
             except zmq.ZMQError as error:
                 self.close()
                 raise LabError(f"cannot listen on {self._address} ({error}); choose another address") from None
-        return {channel: socket.last_endpoint.decode() for channel, socket in self._sockets.items()}
+        return {channel: _reachable(socket.last_endpoint.decode()) for channel, socket in self._sockets.items()}
 
     async def receive(self, channel: Channel) -> tuple[Peer, list[bytes]] | None:
         """Wait for the next message: who, and its frames. None where the sender's key has left the registry."""
@@ -258,6 +259,21 @@ class Client:
         if self.socket is not None:
             self.socket.close(0)
         self.socket, self.endpoint = None, ""
+
+
+def address_of(channel: Channel, address: str) -> str:
+    """Where a channel is, given where ``work`` is: ``stop`` has the next port. Raises LabError."""
+    head, _, port = address.rpartition(":")
+    if channel == "work" or port == "*":
+        return address
+    if not port.isdigit() or not head.startswith("tcp://"):
+        raise LabError(f"{address!r} is no address; write it as tcp://HOST:PORT, e.g. tcp://0.0.0.0:5570")
+    return f"{head}:{int(port) + 1}"
+
+
+def _reachable(endpoint: str) -> str:
+    """An endpoint that listens on every interface, as this machine's own hosts can connect to it."""
+    return endpoint.replace("tcp://0.0.0.0:", "tcp://127.0.0.1:")
 
 
 def write_endpoints(path: Path, endpoints: dict[Channel, str]) -> None:

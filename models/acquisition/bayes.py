@@ -13,12 +13,12 @@ import torch
 
 from models.acquisition.backend import load_botorch
 from models.acquisition.beliefs import Beliefs, Incumbents
-from models.acquisition.expected import log_expected_hypervolume_improvement
-from models.acquisition.hypervolume import improvement_cells
 from models.acquisition.initial import initial_design
 from models.acquisition.montecarlo import MonteCarlo
 from models.acquisition.problem import Problem, build_problem, data_hash, generator_seed
+from models.acquisition.race import Race
 from models.acquisition.surrogate import Kernel
+from models.acquisition.sweep import Sweep, sweep
 from models.candidate import Candidate
 from models.errors import DataError
 from models.observation import Choice, Constraint, Objective, Observation, Prediction
@@ -26,7 +26,6 @@ from models.roles import Pool
 
 log = logging.getLogger(__name__)
 
-_CONTENDERS = 4096  # best of the pool by the closed form; looked at again after each pick of a batch
 _WORST = -1e300  # a score that JSON can carry where the closed form says -inf
 
 
@@ -34,8 +33,8 @@ class BayesAcquisition:
     """Chooses what is expected to improve the feasible Pareto front most.
 
     First ``initial`` experiments that represent the pool; then, for every measured quantity, a Gaussian process
-    fitted from scratch, the whole pool scored by the closed form of expected (hypervolume) improvement times
-    probability of feasibility, and the best of it again by BoTorch's qLogNEI or qLogNEHVI, which know the noise and
+    fitted from scratch, the best of the whole pool by the closed form of expected (hypervolume) improvement times
+    probability of feasibility (``Race``), and these again by BoTorch's qLogNEI or qLogNEHVI, which know the noise and
     the pending points. Computed objectives are exactly known and never modelled. As long as nothing feasible has been
     measured, feasibility is looked for first.
 
@@ -76,6 +75,7 @@ class BayesAcquisition:
         self.mc_samples = max(8, mc_samples)
         self.threads = threads
         self.kernel: Kernel = kernel
+        self.sweep: Sweep = sweep
 
     def choose(
         self, pool: Pool, observations: Sequence[Observation], pending: Sequence[Candidate], q: int, *, seed: int
@@ -122,15 +122,11 @@ class BayesAcquisition:
         if batch.full or not batch.eligible.size:
             return
         beliefs = Beliefs.fit(batch.problem, self.objectives, kernel=self.kernel, seed=seed)
-        contenders = batch.eligible
-        while not batch.full and batch.eligible.size:
+        race = Race(batch.problem, beliefs, self.sweep)
+        while not batch.full and batch.problem.eligible.any():
             incumbents = Incumbents.of(batch.problem, beliefs)
-            free = contenders[np.isin(contenders, batch.eligible)]
-            contenders = free if free.size else batch.eligible
-            scores = _closed_form(batch.problem, beliefs, incumbents, contenders)
-            order = _descending(scores)[:_CONTENDERS]
-            contenders = contenders[order]
-            ranked, scores, method, note = contenders, scores[order], "", beliefs.note
+            contenders, scores = race.best(batch.problem, incumbents, self.shortlist)
+            ranked, method, note = contenders, "", beliefs.note
             if incumbents.found and self._sampled(beliefs):
                 try:
                     ranked, scores = self._monte_carlo(batch.problem, beliefs, incumbents, contenders, seed)
@@ -174,19 +170,6 @@ class BayesAcquisition:
         ).numpy()
         order = _descending(scores)
         return listed[order], scores[order]
-
-
-def _closed_form(problem: Problem, beliefs: Beliefs, incumbents: Incumbents, rows: np.ndarray) -> np.ndarray:
-    """Log expected feasible (hypervolume) improvement of pool rows, as if the pending points came out as predicted."""
-    believed = beliefs.believe(torch.from_numpy(problem.pending_X))
-    exact = {name: e.pool[rows] for name, e in problem.exact.items()}
-    seen = believed.appraise(torch.from_numpy(problem.pool_X[rows]), exact)
-    front = incumbents.front if incumbents.found else incumbents.front[:0]
-    lower, upper = improvement_cells(front, incumbents.reference)
-    score = log_expected_hypervolume_improvement(seen.mean, seen.std, lower, upper) + seen.log_feasibility
-    if not incumbents.found:
-        score = score + seen.log_spread  # nothing feasible is known: prefer what teaches most about the constraints
-    return score.numpy()
 
 
 def _descending(scores: np.ndarray) -> np.ndarray:

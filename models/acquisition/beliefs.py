@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.acquisition.expected import log_probability_between
+from models.acquisition.expected import log_best_probability_between, log_probability_between
 from models.acquisition.problem import Number, Problem, Scale
 from models.acquisition.surrogate import GaussianProcess, Kernel, Surrogate, fit_surrogate
 from models.candidate import digest
@@ -90,12 +90,14 @@ class Beliefs:
             else:
                 means.append(torch.from_numpy(self.oriented(objective, exact[objective.name])))
                 stds.append(X.new_zeros(len(X)))
-        log_feasibility, spread = X.new_zeros(len(X)), X.new_zeros(len(X))
+        log_feasibility, spread, hope = X.new_zeros(len(X)), X.new_zeros(len(X)), X.new_zeros(len(X))
         for constraint in self.constraints:
             mean, std = beliefs[constraint.name]
-            log_feasibility = log_feasibility + log_probability_between(mean, std, *self.bounds(constraint))
+            low, high = self.bounds(constraint)
+            log_feasibility = log_feasibility + log_probability_between(mean, std, low, high)
+            hope = hope + log_best_probability_between(mean, std, low, high)
             spread = spread + std.log()
-        return Appraisal(torch.stack(means, 1), torch.stack(stds, 1), log_feasibility, spread)
+        return Appraisal(torch.stack(means, 1), torch.stack(stds, 1), log_feasibility, spread, hope)
 
     def predictions(self, x: Tensor, exact: Mapping[str, float]) -> dict[str, Prediction]:
         """What a measurement of one point (d,) is expected to say, noise included, in each quantity's unit."""
@@ -115,12 +117,14 @@ class Appraisal:
         mean, std: (n, m) oriented objectives.
         log_feasibility: (n,) log probability that all modelled constraints hold.
         log_spread: (n,) log of the product of the constraints' standard deviations: what there is to learn of them.
+        log_hope: (n,) the most that ``log_feasibility`` can become when spreads shrink and means stay.
     """
 
     mean: Tensor
     std: Tensor
     log_feasibility: Tensor
     log_spread: Tensor
+    log_hope: Tensor
 
 
 @dataclass(frozen=True)

@@ -28,11 +28,11 @@ def log_expected_hypervolume_improvement(mean: Tensor, std: Tensor, lower: np.nd
     Returns:
         (n,); -inf only where an exactly known value makes an improvement impossible.
     """
-    low, high = torch.from_numpy(lower), torch.from_numpy(upper)
+    low, high = torch.from_numpy(lower).to(mean.device), torch.from_numpy(upper).to(mean.device)
     rows = max(1, _BLOCK // max(1, len(low)))
     parts = []
     for start in range(0, len(mean), rows):
-        gain = torch.zeros(len(mean[start : start + rows]), len(low), dtype=mean.dtype)
+        gain = torch.zeros(len(mean[start : start + rows]), len(low), dtype=mean.dtype, device=mean.device)
         for j in range(mean.shape[1]):
             mu, sigma = mean[start : start + rows, j, None], std[start : start + rows, j, None]
             term = _log_excess(mu, sigma, low[None, :, j])
@@ -56,6 +56,16 @@ def log_probability_between(mean: Tensor, std: Tensor, low: float, high: float) 
     flip = a > 0  # work in the lower tail, where log_ndtr keeps its digits
     a, b = torch.where(flip, -b, a), torch.where(flip, -a, b)
     return _log_difference(torch.special.log_ndtr(b), torch.special.log_ndtr(a))
+
+
+def log_best_probability_between(mean: Tensor, std: Tensor, low: float, high: float) -> Tensor:
+    """Upper bound of the log probability in [low, high] over all standard deviations up to ``std``. Shape of ``mean``.
+
+    Certainty is best inside; outside, the chance to come back over the nearer bound falls with the spread.
+    """
+    return torch.special.log_ndtr((torch.minimum(mean - low, high - mean) / std.clamp_min(1e-9)).clamp_min(-1e12)).where(
+        (mean < low) | (mean > high), torch.zeros_like(mean)
+    )
 
 
 def _log_excess(mean: Tensor, std: Tensor, threshold: Tensor) -> Tensor:

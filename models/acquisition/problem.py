@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from models.acquisition.unit_features import BLOCK_ROWS, Features, FeatureScaling, UnitFeatures, is_mapped
 from models.candidate import Candidate, digest
 from models.errors import UnknownNameError
 from models.observation import Constraint, Objective, Observation
@@ -64,7 +65,8 @@ class Problem:
     """Everything that the models see. Features lie in the unit cube; values keep their units.
 
     Attributes:
-        pool_X, observed_X, pending_X: (n, d) features.
+        pool_X: (n, d) features; of a memory-mapped pool they are read when asked for.
+        observed_X, pending_X: (n, d) features.
         eligible: (n,) rows that may be chosen: not taken, and inside the constraints on exactly known quantities.
         values: modelled quantity -> (observed,) measured values, nan where unknown.
         exact: quantity -> known values.
@@ -72,7 +74,7 @@ class Problem:
         exact_constraints: those on exactly known quantities; ``eligible`` satisfies them.
     """
 
-    pool_X: np.ndarray
+    pool_X: Features
     observed_X: np.ndarray
     pending_X: np.ndarray
     eligible: np.ndarray
@@ -83,7 +85,9 @@ class Problem:
 
     def without(self, row: int) -> Problem:
         """The problem with one row of the pool out of reach."""
-        return replace(self, eligible=np.where(np.arange(len(self.eligible)) == row, False, self.eligible))
+        eligible = self.eligible.copy()
+        eligible[row] = False
+        return replace(self, eligible=eligible)
 
     def with_pending(self, row: int) -> Problem:
         """The problem once a row of the pool is pending too."""
@@ -107,9 +111,9 @@ def build_problem(
         UnknownNameError: a ``computed`` objective that the pool cannot compute.
     """
     observed = [o.candidate for o in observations]
-    raw = np.asarray(pool.features, dtype=float)
-    squash = FeatureScaling(raw)
-    pool_X = squash(raw)
+    raw = pool.features
+    squash = FeatureScaling(raw if is_mapped(raw) else np.asarray(raw, dtype=float))
+    pool_X = UnitFeatures(raw, squash) if isinstance(raw, np.memmap) and is_mapped(raw) else squash(np.asarray(raw, float))
     observed_X = squash(_featurize(pool, observed, raw.shape[1]))
     pending_X = squash(_featurize(pool, pending, raw.shape[1]))
     rows = matching_rows(pool, pool_X, [*observed, *pending], np.concatenate([observed_X, pending_X]))
@@ -139,40 +143,7 @@ def build_problem(
     return Problem(pool_X, observed_X, pending_X, eligible, values, exact, tuple(modelled), exact_constraints)
 
 
-class FeatureScaling:
-    """Maps features to the unit cube of the pool; constant columns are dropped, outliers drawn in but kept apart."""
-
-    def __init__(self, pool: np.ndarray) -> None:
-        pool = np.nan_to_num(pool)
-        if not len(pool):
-            pool = np.zeros((1, pool.shape[1]))
-        largest = np.abs(pool).max(axis=0)
-        largest[largest == 0] = 1.0  # dividing by it keeps the square of 1e300 finite
-        mean, std = (pool / largest).mean(axis=0), (pool / largest).std(axis=0)
-        self._kept = np.flatnonzero(std > 1e-9)
-        self._factor = (largest * np.maximum(std, 1e-9))[self._kept]
-        self._shift = (mean / np.maximum(std, 1e-9))[self._kept]
-        z = self._drawn_in(pool)
-        self._low, self._range = z.min(axis=0), np.ptp(z, axis=0)
-
-    def __call__(self, features: np.ndarray) -> np.ndarray:
-        """(n, d) raw features -> (n, kept) in the unit cube; points beyond the pool may lie outside, not far.
-
-        Where every column is constant, one column of zeros is left.
-        """
-        if not len(self._kept):
-            return np.zeros((len(features), 1))
-        return np.clip((self._drawn_in(np.nan_to_num(features)) - self._low) / self._range, -1.0, 2.0)
-
-    def _drawn_in(self, features: np.ndarray) -> np.ndarray:
-        z = features[:, self._kept] / self._factor - self._shift
-        # Beyond four standard deviations distances grow logarithmically: an outlier must not squeeze all others.
-        far = np.abs(z) > 4
-        z[far] = np.sign(z[far]) * (4 + np.log1p(np.abs(z[far]) - 4))
-        return z
-
-
-def matching_rows(pool: Pool, pool_X: np.ndarray, candidates: Sequence[Candidate], X: np.ndarray) -> np.ndarray:
+def matching_rows(pool: Pool, pool_X: Features, candidates: Sequence[Candidate], X: np.ndarray) -> np.ndarray:
     """Pool row of each candidate, -1 where it is not in the pool.
 
     Looks rows up by their features and confirms them by id, since making every candidate of the pool is dear.
@@ -180,16 +151,21 @@ def matching_rows(pool: Pool, pool_X: np.ndarray, candidates: Sequence[Candidate
     found = np.full(len(candidates), -1)
     if not len(candidates) or not len(pool_X):
         return found
-    ids: dict[int, str] = {}
     direction = np.cos(1.0 + 2.3 * np.arange(pool_X.shape[1]))  # any fixed one: projects a row to a sortable number
-    key = pool_X @ direction
-    order = np.argsort(key, kind="stable")
-    ranked = key[order]
+    keys = X @ direction
+    ranked = np.sort(keys)
+    near: list[tuple[np.ndarray, np.ndarray]] = []
+    for start in range(0, len(pool_X), BLOCK_ROWS):
+        block = pool_X[start : start + BLOCK_ROWS]
+        key = block @ direction
+        at = np.searchsorted(ranked, key)
+        gap = np.minimum(np.abs(ranked[at.clip(max=len(ranked) - 1)] - key), np.abs(ranked[(at - 1).clip(min=0)] - key))
+        close = np.flatnonzero(gap <= 1e-7)
+        near.append((start + close, block[close]))
+    rows, features = np.concatenate([r for r, _ in near]), np.concatenate([f for _, f in near])
+    ids: dict[int, str] = {}
     for i, candidate in enumerate(candidates):
-        low, high = np.searchsorted(ranked, X[i] @ direction + np.array([-1e-7, 1e-7]))
-        near = np.sort(order[low:high])
-        near = near[np.abs(pool_X[near] - X[i]).max(axis=1, initial=0.0) < 1e-7]
-        for row in near.tolist():
+        for row in rows[np.abs(features - X[i]).max(axis=1, initial=0.0) < 1e-7].tolist():
             if row not in ids:
                 ids[row] = pool[row].id
             if ids[row] == candidate.id:
@@ -200,9 +176,12 @@ def matching_rows(pool: Pool, pool_X: np.ndarray, candidates: Sequence[Candidate
 
 def data_hash(pool: Pool, observations: Sequence[Observation], pending: Sequence[Candidate]) -> str:
     """Digest of all that a choice saw."""
-    features = np.ascontiguousarray(pool.features, dtype=float)
+    features = pool.features
+    content = hashlib.sha256()
+    for start in range(0, len(features), BLOCK_ROWS):
+        content.update(np.ascontiguousarray(features[start : start + BLOCK_ROWS], dtype=float))
     seen = {
-        "pool": hashlib.sha256(features.tobytes()).hexdigest(),
+        "pool": content.hexdigest(),
         "shape": list(features.shape),
         "observations": [o.model_dump(mode="json") for o in observations],
         "pending": [c.model_dump(mode="json") for c in pending],
@@ -234,7 +213,7 @@ def _exact(
     name: str,
     known: np.ndarray,
     rows: np.ndarray,
-    pool_X: np.ndarray,
+    pool_X: Features,
     observations: Sequence[Observation],
     observed_X: np.ndarray,
     pending_X: np.ndarray,
@@ -248,8 +227,17 @@ def _exact(
         elif row >= 0:
             values[i] = known[row]
         elif len(pool_X):  # no longer in the pool: its nearest neighbour's value
-            values[i] = known[int(((pool_X - points[i]) ** 2).sum(axis=1).argmin())]
+            values[i] = known[_nearest(pool_X, points[i])]
     return Exact(known, values[: len(observations)], values[len(observations) :])
+
+
+def _nearest(pool_X: Features, point: np.ndarray) -> int:
+    best, least = 0, math.inf
+    for start in range(0, len(pool_X), BLOCK_ROWS):
+        distance = ((pool_X[start : start + BLOCK_ROWS] - point) ** 2).sum(axis=1)
+        if distance.min() < least:
+            best, least = start + int(distance.argmin()), float(distance.min())
+    return best
 
 
 def _values(name: str, observations: Sequence[Observation]) -> np.ndarray:

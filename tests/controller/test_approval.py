@@ -10,10 +10,10 @@ import pytest
 from controller import events as ev
 from controller.approval import Mailbox, decide_on, waiting_lines
 from controller.cli import main
+from controller.drive import hear_people
 from controller.errors import CampaignError, LabNeedsPerson, RunStateError
 from controller.loop import Loop
 from controller.replay import replay
-from controller.run import _hear_people
 from controller.rundir import RunLock
 from controller.state import evolve
 from tests.controller.fakes import FakeHands, FakeScience, fold
@@ -156,7 +156,7 @@ def test_a_decision_left_behind_is_taken_by_the_next_controller_and_rubbish_is_n
 def patiently(directory, journal, state):
     async def scene():
         loop = Loop(state, journal, FakeScience(), FakeHands(), patient=True)
-        people = asyncio.create_task(_hear_people(loop, Mailbox(directory)))
+        people = asyncio.create_task(hear_people(loop, Mailbox(directory)))
         try:
             await asyncio.wait_for(loop.run(), 60)
         finally:

@@ -13,7 +13,7 @@ import zmq
 
 from instruments import messages
 from instruments.arrays import from_array
-from instruments.errors import InstrumentLost, LabError, OutcomeUnknown, Refused
+from instruments.errors import Fenced, InstrumentLost, LabError, OutcomeUnknown, Refused
 from instruments.keys import create_lab_keys
 from instruments.messages import Announce, Heartbeat, Outbox, Report, decode
 from instruments.transport import Client, read_endpoints
@@ -396,7 +396,7 @@ def test_a_replayed_message_is_dropped(tmp_path):
     with_fake(tmp_path, scene)
 
 
-def test_an_accepted_command_of_a_taken_over_lab_is_unknown(tmp_path):
+def test_an_accepted_command_of_a_taken_over_lab_is_given_up_and_not_called_unknown(tmp_path):
     async def scene(one, fake):
         command = one.command()
         waiting = asyncio.create_task(one.dispatcher.execute("fake", command))
@@ -404,7 +404,7 @@ def test_an_accepted_command_of_a_taken_over_lab_is_unknown(tmp_path):
         fake.say(messages.Accepted(command_id=command.command_id))
         fake.outbox.epoch = 9
         fake.say(messages.Refused(reason="epoch 1 is over"))
-        with pytest.raises(OutcomeUnknown, match="another controller"):
+        with pytest.raises(Fenced, match="a controller with epoch 9 has the lab"):
             await waiting
 
     with_fake(tmp_path, scene)

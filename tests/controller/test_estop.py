@@ -9,8 +9,8 @@ from controller import events as ev
 from controller import loop as loop_module
 from controller.errors import CampaignError, LabNeedsPerson
 from controller.estop import reset
+from controller.labdir import LabDirectory
 from controller.loop import Loop
-from controller.rundir import RunDirectory
 from controller.state import CommandTask, decide, evolve
 from instruments.errors import Refused
 from instruments.keys import create_lab_keys
@@ -107,7 +107,7 @@ def test_a_reset_is_remembered_until_the_instruments_have_confirmed_it_and_a_new
 
 def test_a_reset_needs_a_name_and_a_reason(tmp_path):
     with pytest.raises(CampaignError, match="--by NAME and --reason TEXT"):
-        reset(RunDirectory(tmp_path), by=" ", reason="x")
+        reset(LabDirectory(tmp_path), [], by=" ", reason="x")
 
 
 def test_commands_that_were_under_way_are_still_waited_for(tmp_path):

@@ -129,7 +129,7 @@ def test_the_planner_takes_its_next_best_route_where_the_best_breaks_the_envelop
 
 def test_a_name_that_no_instrument_offers_is_found():
     envelope = safety(limits={"mlet.current_A": {"high": 1}}, approval={"above": {"melt.current_A": 1}})
-    assert unknown_names(envelope, [Offer(capability="melt")]) == ["mlet.current_A"]
+    assert unknown_names(envelope, ["melt"]) == ["mlet.current_A"]
 
 
 @pytest.mark.parametrize(
