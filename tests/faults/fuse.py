@@ -50,7 +50,7 @@ def lay(folder: Path, points: list[Point]) -> None:
 
 
 def kills(folder: Path) -> list[dict[str, Any]]:
-    """Every kill so far, in order: ``number``, and ``acting``, the command amid its act, where that is known."""
+    """Every kill so far, in order: ``number``, and ``acting``, the commands amid their act, where that is known."""
     log = folder / "kills.jsonl"
     return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
 
@@ -60,8 +60,8 @@ class Fuses:
 
     def __init__(self, folder: Path, process: str) -> None:
         self._folder, self._passed = folder, dict[str, int]()
-        self.acting = ""
-        """Command that is started and not finished in the durable ledger; only the driver's thread knows for sure."""
+        self.acting: list[str] = []
+        """Commands that are started and not finished in the durable ledger; only the driver's thread knows for sure."""
         done = {kill["number"] for kill in kills(folder)}
         laid = [Point(**point) for point in json.loads((folder / "points.json").read_text())]
         self._points = [point for point in laid if point.process == process and point.number not in done]
@@ -75,7 +75,7 @@ class Fuses:
             if (point.where, point.when) == (where, when) and self._passed.get(where, 1) == point.nth:
                 sure = threading.current_thread().name == "driver"
                 with (self._folder / "kills.jsonl").open("a") as file:
-                    file.write(json.dumps({"number": point.number, "acting": self.acting if sure else ""}) + "\n")
+                    file.write(json.dumps({"number": point.number, "acting": self.acting if sure else []}) + "\n")
                 os.kill(os.getpid(), signal.SIGKILL)
         if when == "after":
             self._passed[where] = self._passed.get(where, 1) + 1
@@ -84,7 +84,7 @@ class Fuses:
         me = ProcessIdentity.of(os.getpid())
         script = (
             'sleep "$3"; test "$(cut -d" " -f22 "/proc/$1/stat" 2>/dev/null)" = "$2" && kill -9 "$1" 2>/dev/null '
-            '&& printf \'{"number": %d, "acting": ""}\\n\' "$4" >> "$5"'
+            '&& printf \'{"number": %d, "acting": []}\\n\' "$4" >> "$5"'
         )
         given = (
             os.getpid(),
@@ -191,18 +191,18 @@ def wrap_host(folder: Path, name: str) -> Fuses:
     fuses = Fuses(folder, name)
     Host = sys.modules["__main__"].Host  # the host is the main program: another import would be another class
 
-    def started(command: Any, epoch: int) -> None:
-        fuses.acting = command.command_id
+    def started(commands: Any, epoch: int) -> None:
+        fuses.acting = [command.command_id for command in commands]
 
-    def finished(report: Any) -> None:
-        fuses.acting = ""
+    def finished(reports: Any) -> None:
+        fuses.acting = []
 
     fuses.wrap(Host, "_command", "command arrives")
     fuses.wrap(Host, "_send", "send accepted", lambda host, body: isinstance(body, Accepted))
     fuses.wrap(Host, "_send", "send report", lambda host, body: isinstance(body, Report))
-    fuses.wrap_commit(Ledger, "receive", "ledger receive", "_database")
-    fuses.wrap_commit(Ledger, "start", "ledger start", "_database", done=started)
-    fuses.wrap_commit(Ledger, "finish", "ledger finish", "_database", done=finished)
+    fuses.wrap_commit(Ledger, "receive_all", "ledger receive", "_database")
+    fuses.wrap_commit(Ledger, "start_all", "ledger start", "_database", done=started)
+    fuses.wrap_commit(Ledger, "finish_all", "ledger finish", "_database", done=finished)
     fuses.wrap_commit(
         Ledger, "flush", "ledger acknowledge", "_database", only=lambda ledger: bool(ledger._acknowledgements)
     )

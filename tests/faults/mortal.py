@@ -30,16 +30,19 @@ class _Mortal:
         raise NotImplementedError
 
     def run(self, job: Job, progress: Progress) -> Outcome:
+        return self.run_batch([job], progress)[0]
+
+    def run_batch(self, jobs: list[Job], progress: Progress) -> list[Outcome]:
         time.sleep(self._seconds)
         self._fuses.at("act", "before")
-        line = {"command": job.command_id, "sample": job.sample, "readings": self.readings(job)}
+        acts = [{"command": job.command_id, "sample": job.sample, "readings": self.readings(job)} for job in jobs]
         with self._book.open("a") as file:
-            file.write(json.dumps(line) + "\n")
+            file.write("".join(json.dumps(act) + "\n" for act in acts))
             file.flush()
             os.fsync(file.fileno())
         self._fuses.at("act", "after")
         time.sleep(self._seconds)
-        return self._outcome(job)
+        return [self._outcome(job) for job in jobs]
 
     def _outcome(self, job: Job) -> Outcome:
         return Outcome("ok", self.readings(job), duration_s=1200 + 600 * job.parameters["x"])
@@ -59,8 +62,15 @@ class _Mortal:
 
 
 class Kiln(_Mortal):
+    """Fires ``together`` samples in one act, whatever their programme."""
+
     name = "kiln"
-    capability = Capability("fire", limits={"x": Limit(0, 1)}, quantities={"shrinkage_pct": Limit(0, 100)})
+
+    def __init__(self, *, together: int = 1, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.capability = Capability(
+            "fire", limits={"x": Limit(0, 1)}, quantities={"shrinkage_pct": Limit(0, 100)}, batch=together
+        )
 
     def readings(self, job: Job) -> dict[str, float]:
         return {"shrinkage_pct": 10 + job.parameters["x"]}

@@ -12,7 +12,7 @@ from controller.run import begin
 from controller.rundir import RunDirectory
 from tests.faults import fuse, witness
 from tests.faults.fuse import Point
-from tests.faults.kill_points import CAMPAIGN, Thousand
+from tests.faults.kill_points import Thousand, campaign_file
 from tests.faults.lab import ROOT, Bench
 
 
@@ -62,7 +62,7 @@ class Blind(Bench):
         self.folder, self.run = folder, RunDirectory(folder / "run")
         fuse.lay(folder, list(points))
         file = folder / "blind.yaml"
-        file.write_text(CAMPAIGN.format(budget=3, folder=folder, blind="true"))
+        file.write_text(campaign_file(folder, seed=0, blind=True, budget=3))
         begin(file, self.run, seed=None, budget=None)
 
 
