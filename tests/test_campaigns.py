@@ -149,6 +149,22 @@ def test_a_prototype_space_is_sintered_measured_and_replayed(tmp_path):
         assert 3.5 < experiment.values["lattice_parameter_A"] < 4.6
 
 
+def test_a_computational_campaign_is_a_laboratory_campaign(tmp_path):
+    file = tmp_path / "zincblende.yaml"
+    emt = "{calculator: 'ase.calculators.emt:EMT', relax: cell, bulk_modulus: true, fmax_eV_per_A: 0.01}"
+    text, found = re.subn(r"settings: \{calculator: chgnet.*", f"settings: {emt}", path_of("zincblende").read_text())
+    assert found == 1
+    for letter, metals in (("M", "[Cu, Ag, Au]"), ("X", "[Al, Ni, Pd, Pt]")):  # what that fast potential knows
+        text = re.sub(rf"^    {letter}: \[.*", f"    {letter}: {metals}", text, flags=re.MULTILINE)
+    file.write_text(text)
+    state, status = run_lightly(file, tmp_path, 3)
+    assert status["experiments"] == 3
+    measured = [o for o in state.observations if o.values]
+    assert len(measured) >= 2
+    assert all(0 < o.values["bulk_modulus_GPa"] < 500 for o in measured)
+    assert all(e.records[0].instrument == "potential" for e in state.experiments.values())
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TO_RUN)
 def test_every_campaign_runs_to_its_end_with_its_own_acquisition_and_replays(name, tmp_path):

@@ -17,6 +17,9 @@ from instruments.drivers.base import RealInstrument, Stopped, load_callable, nee
 from instruments.errors import LabError, Refused
 
 KILL_AFTER_S = 2.0
+STRAINS = (-0.02, -0.01, 0.0, 0.01, 0.02)
+"""Of the cell's edges."""
+EV_PER_A3_IN_GPA = 160.21766208
 
 
 class AseCalculator(RealInstrument):
@@ -25,9 +28,9 @@ class AseCalculator(RealInstrument):
     The structure is the parameter ``target``: ``species`` (one symbol an atom), ``lattice_A`` (3 x 3) and
     ``frac_coords`` (n x 3), as routes carry it.
 
-    Readings: ``energy_eV_per_atom``, ``volume_A3_per_atom``, ``max_force_eV_per_A``, ``steps``, and where the
-    calculator gives it ``magnetization_muB_per_atom``; arrays ``lattice_A``, ``frac_coords``, ``forces_eV_per_A`` of
-    the last step.
+    Readings: ``energy_eV_per_atom``, ``volume_A3_per_atom``, ``max_force_eV_per_A``, ``steps``, with ``bulk_modulus``
+    ``bulk_modulus_GPa``, and where the calculator gives it ``magnetization_muB_per_atom``; arrays ``lattice_A``,
+    ``frac_coords``, ``forces_eV_per_A`` of the last step.
 
     Settings:
         calculator: ``chgnet`` (Deng et al., Nature Machine Intelligence 5, 1031 (2023), 10.1038/s42256-023-00716-3),
@@ -36,6 +39,8 @@ class AseCalculator(RealInstrument):
         options: its keyword arguments. For ``espresso``: ``pseudo_dir``, ``pseudopotentials``, ``input_data``, ``kpts``
             and ``command`` (``pw.x``).
         relax: ``none``, ``positions`` or ``cell``; fmax_eV_per_A and max_steps end a relaxation.
+        bulk_modulus: True squeezes and stretches the cell by ``STRAINS`` at fixed fractional coordinates and fits a
+            parabola to the energies: exact where symmetry fixes the atoms, an upper bound elsewhere.
         max_atoms: limit. threads: of torch, for ``chgnet``.
 
     ASE: Larsen et al., J. Phys.: Condens. Matter 29, 273002 (2017), 10.1088/1361-648X/aa680e.
@@ -55,6 +60,7 @@ class AseCalculator(RealInstrument):
         relax: Literal["none", "positions", "cell"] = "none",
         fmax_eV_per_A: float = 0.05,
         max_steps: int = 200,
+        bulk_modulus: bool = False,
         max_atoms: int = 500,
         threads: int = 1,
     ) -> None:
@@ -63,6 +69,7 @@ class AseCalculator(RealInstrument):
             raise LabError(f"relax must be none, positions or cell, not {relax!r}")
         self.kind, self.options, self.relax = calculator, dict(options or {}), relax
         self.fmax, self.max_steps, self.max_atoms, self.threads = fmax_eV_per_A, max_steps, max_atoms, threads
+        self.bulk_modulus = bulk_modulus
         need("ase", "ase")
         if calculator == "espresso":
             program = str(self.options.get("command", "pw.x")).split()[0]
@@ -83,6 +90,8 @@ class AseCalculator(RealInstrument):
             "steps": Limit(0, self.max_steps),
             "magnetization_muB_per_atom": Limit(-20.0, 20.0),
         }
+        if self.bulk_modulus:
+            quantities["bulk_modulus_GPa"] = Limit(-1e3, 1e4)
         return [Capability("calculate", quantities=quantities, idempotent=True)]
 
     def act(self, job: Job, given: dict[str, Any], progress: Progress) -> Outcome:
@@ -92,6 +101,8 @@ class AseCalculator(RealInstrument):
         try:
             steps = self._relax(atoms, progress)
             energy, forces = atoms.get_potential_energy(), atoms.get_forces()
+            moments = atoms.calc.results.get("magmoms", atoms.calc.results.get("magmom"))
+            stiffness_GPa = self._bulk_modulus_GPa(atoms, progress) if self.bulk_modulus else None
         except Stopped:
             raise
         except Exception as error:  # every calculator has errors of its own; none of them breaks anything
@@ -103,7 +114,8 @@ class AseCalculator(RealInstrument):
             "max_force_eV_per_A": largest,
             "steps": float(steps),
         }
-        moments = atoms.calc.results.get("magmoms", atoms.calc.results.get("magmom"))
+        if stiffness_GPa is not None:
+            readings["bulk_modulus_GPa"] = stiffness_GPa
         if moments is not None:
             readings["magnetization_muB_per_atom"] = float(_total(moments)) / len(atoms)
         arrays = {
@@ -140,6 +152,24 @@ class AseCalculator(RealInstrument):
         if not optimizer.run(fmax=self.fmax, steps=self.max_steps):
             raise RuntimeError(f"not relaxed after {self.max_steps} steps; raise max_steps or fmax_eV_per_A")
         return int(optimizer.nsteps)
+
+    def _bulk_modulus_GPa(self, atoms: Any, progress: Progress) -> float:
+        """V d2E/dV2 at the middle of the parabola through the energies of the strained cells."""
+        volumes, energies = [], []
+        for number, strain in enumerate(STRAINS):
+            self.check_stop()
+            progress(0.9 + 0.1 * number / len(STRAINS), f"strain {strain:+.1%}")
+            strained = atoms.copy()
+            strained.set_cell(atoms.cell * (1 + strain), scale_atoms=True)
+            strained.calc = atoms.calc
+            volumes.append(strained.get_volume())
+            energies.append(strained.get_potential_energy())
+        curvature, slope, _ = need("numpy", "ase").polyfit(volumes, energies, 2)
+        if curvature <= 0 or not min(volumes) <= -slope / (2 * curvature) <= max(volumes):
+            raise RuntimeError(
+                f"no minimum of the energy within {STRAINS[0]:+.0%} .. {STRAINS[-1]:+.0%}: relax the cell first"
+            )
+        return float(-slope * EV_PER_A3_IN_GPA)  # B = V0 * 2 curvature, and V0 = -slope / (2 curvature)
 
     def _atoms(self, given: Mapping[str, Any]) -> Any:
         from ase import Atoms

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
+from typing import Any
 
 from instruments.driver import Capability, Job, Limit, Outcome
 from instruments.errors import Refused
@@ -41,16 +40,12 @@ class ArcFurnace(Furnace):
     def __init__(
         self,
         *,
-        workdir: Path,
-        world: str | Path,
-        noise: float = 1.0,
-        faults: Mapping[str, float] | None = None,
-        wall_s: float = 0.0,
         minutes_per_melt: float = 8.0,
         pump_minutes: float = 60.0,
         max_sample_mass_g: float = 50.0,
         max_current_A: float = 500.0,
         max_temperature_C: float = 3800.0,
+        **shared: Any,
     ) -> None:
         limits = {
             "sample_mass_g": Limit(0.01, max_sample_mass_g),
@@ -60,7 +55,7 @@ class ArcFurnace(Furnace):
             "anneal_temperature_C": Limit(0.0, 1400.0),
             "anneal_h": Limit(0.0, 400.0),
         }
-        super().__init__(workdir=workdir, world=world, noise=noise, faults=faults, wall_s=wall_s, limits=limits)
+        super().__init__(limits=limits, **shared)
         self.minutes_per_melt = minutes_per_melt
         self.pump_minutes = pump_minutes
 

@@ -8,7 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
+from typing import Any
 
 from instruments.driver import Capability, Job, Limit, Outcome
 from instruments.errors import Refused
@@ -61,23 +61,19 @@ class BoxFurnace(Furnace):
     def __init__(
         self,
         *,
-        workdir: Path,
-        world: str | Path,
-        noise: float = 1.0,
-        faults: Mapping[str, float] | None = None,
-        wall_s: float = 0.0,
         minutes_of_work: float = 45.0,
         ramp_K_per_min: float = 5.0,
         max_sample_mass_g: float = 100.0,
         max_temperature_C: float = 1700.0,
         batch: int = 6,
+        **shared: Any,
     ) -> None:
         limits = {
             "sample_mass_g": Limit(0.01, max_sample_mass_g),
             "temperature_C": Limit(20.0, max_temperature_C),
             "hours": Limit(0.0, 500.0),
         }
-        super().__init__(workdir=workdir, world=world, noise=noise, faults=faults, wall_s=wall_s, limits=limits)
+        super().__init__(limits=limits, **shared)
         self.minutes_of_work = minutes_of_work
         self.ramp_K_per_min = ramp_K_per_min
         self.batch = batch

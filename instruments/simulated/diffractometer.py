@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from instruments.driver import Capability, Job, Limit, Outcome, Progress
 from instruments.errors import Refused
@@ -35,14 +33,10 @@ class Diffractometer(SimulatedInstrument):
     def __init__(
         self,
         *,
-        workdir: Path,
-        world: str | Path,
-        noise: float = 1.0,
-        faults: Mapping[str, float] | None = None,
-        wall_s: float = 0.0,
         minutes: float = 30.0,
+        **shared: Any,
     ) -> None:
-        super().__init__(workdir=workdir, world=world, noise=noise, faults=faults, wall_s=wall_s)
+        super().__init__(**shared)
         self.minutes = minutes
 
     def capabilities(self) -> list[Capability]:

@@ -6,7 +6,7 @@ import math
 import random
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from pathlib import Path
+from typing import Any
 
 from instruments.driver import Job, Limit, Outcome, Progress
 from instruments.errors import LabError, Refused
@@ -54,6 +54,8 @@ class Furnace(SimulatedInstrument):
             for job in jobs:
                 if job.sample in made:
                     self.world.put(made[job.sample], job.command_id, self.name)
+            for job, outcome in zip(jobs, outcomes, strict=True):
+                self.acted(job, outcome)
             progress(1.0, "taken out")
             return outcomes
 
@@ -64,14 +66,10 @@ class Furnace(SimulatedInstrument):
     def __init__(
         self,
         *,
-        workdir: Path,
-        world: str | Path,
-        noise: float,
-        faults: Mapping[str, float] | None,
-        wall_s: float,
         limits: Mapping[str, Limit],
+        **shared: Any,
     ) -> None:
-        super().__init__(workdir=workdir, world=world, noise=noise, faults=faults, wall_s=wall_s)
+        super().__init__(**shared)
         self.oracle = Oracle(self.world.path / "oracle")
         self.limits = dict(limits)
 

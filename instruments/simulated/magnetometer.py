@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
-from pathlib import Path
+from typing import Any
 
 from instruments.driver import Capability, Job, Limit, Outcome, Progress
 from instruments.simulated.instrument import SimulatedInstrument
@@ -31,15 +30,11 @@ class Magnetometer(SimulatedInstrument):
     def __init__(
         self,
         *,
-        workdir: Path,
-        world: str | Path,
-        noise: float = 1.0,
-        faults: Mapping[str, float] | None = None,
-        wall_s: float = 0.0,
         minutes: float = 40.0,
         max_field_T: float = 9.0,
+        **shared: Any,
     ) -> None:
-        super().__init__(workdir=workdir, world=world, noise=noise, faults=faults, wall_s=wall_s)
+        super().__init__(**shared)
         self.minutes = minutes
         self.max_field_T = max_field_T
 

@@ -1,4 +1,4 @@
-"""A furnace behind a Eurotherm 3200 temperature controller, in Modbus TCP."""
+"""A furnace behind a Eurotherm 3200 temperature controller, in Modbus TCP and RTU."""
 
 from __future__ import annotations
 
@@ -67,18 +67,22 @@ class EurothermFurnace:
         """Function codes 3, 4, 6 and 16."""
         if len(request) < 12:
             return None
-        transaction, _, _, unit, code, address, value = struct.unpack(">HHHBBHH", request[:12])
-        body = bytes([code | 0x80, 1])
-        if code in (3, 4):
-            body = self._read(code, address, value)
-        elif code == 6:
-            body = self._write(address, [value]) or request[7:12]
-            body = bytes([code | 0x80]) + body if len(body) == 1 else body
-        elif code == 16:
-            words = list(struct.unpack(f">{value}H", request[13 : 13 + 2 * value]))
-            failed = self._write(address, words)
-            body = bytes([code | 0x80]) + failed if failed else request[7:12]
+        transaction, _, _, unit = struct.unpack(">HHHB", request[:7])
+        body = self.answer(request[7:])
         return struct.pack(">HHHB", transaction, 0, len(body) + 1, unit) + body
+
+    def answer(self, pdu: bytes) -> bytes:
+        """The answer to one request without its framing: function code and what follows."""
+        code, address, value = struct.unpack(">BHH", pdu[:5])
+        if code in (3, 4):
+            return self._read(code, address, value)
+        if code == 6:
+            failed = self._write(address, [value])
+        elif code == 16:
+            failed = self._write(address, list(struct.unpack(f">{value}H", pdu[6 : 6 + 2 * value])))
+        else:
+            failed = b"\x01"
+        return bytes([code | 0x80]) + failed if failed else pdu[:5]
 
     @property
     def remote(self) -> bool:
@@ -146,3 +150,47 @@ class EurothermFurnace:
             heading = 20.0 if self.broken_heater else self.working_C
             self.temperature_C += (heading - self.temperature_C) * (1 - math.exp(-dt / self.tau_s))
         self.hottest_C = max(self.hottest_C, self.temperature_C)
+
+
+class EurothermRtu(EurothermFurnace):
+    """The same controller on a serial line: unit, request, CRC; what has a wrong CRC is not heard.
+
+    Args:
+        unit: device id on the line. The rest as for ``EurothermFurnace``.
+    """
+
+    def __init__(self, dial: FaultDial | None = None, *, unit: int = 1, **settings: float) -> None:
+        super().__init__(dial, **settings)  # type: ignore[arg-type]
+        self.unit = unit
+
+    def split(self, buffer: bytes) -> tuple[bytes | None, bytes]:
+        """One RTU frame. A pseudo-terminal knows no pauses: what does not begin a frame is skipped byte by byte."""
+        while len(buffer) >= 8:
+            length = 9 + buffer[6] if buffer[1] == 16 else 8
+            if len(buffer) < length and buffer[0] == self.unit:
+                break
+            if crc16(buffer[: length - 2]) == buffer[length - 2 : length]:
+                return buffer[:length], buffer[length:]
+            buffer = buffer[1:]
+        return None, buffer
+
+    def acts(self, request: bytes) -> bool:
+        """Function codes 6 and 16 write."""
+        return request[1:2] in (b"\x06", b"\x10")
+
+    def respond(self, request: bytes) -> bytes | None:
+        """As in Modbus TCP; silence for another unit."""
+        if request[0] != self.unit:
+            return None
+        frame = request[:1] + self.answer(request[1:-2])
+        return frame + crc16(frame)
+
+
+def crc16(frame: bytes) -> bytes:
+    """The CRC of Modbus RTU (polynomial 0xA001, start 0xFFFF), low byte first."""
+    crc = 0xFFFF
+    for byte in frame:
+        crc ^= byte
+        for _ in range(8):
+            crc = (crc >> 1) ^ (0xA001 if crc & 1 else 0)
+    return struct.pack("<H", crc)

@@ -15,8 +15,18 @@ from instruments.drivers.modbus_furnace import ModbusFurnace
 from instruments.drivers.modbus_link import Silent, WriteBudget
 from instruments.errors import InstrumentFault, LabError, Refused
 from instruments.simulators.dial import FaultDial
-from instruments.simulators.eurotherm import RATE, REMOTE, REMOTE_SELECT, SP1, TARGET, TIMER, EurothermFurnace
-from instruments.simulators.server import TcpServer
+from instruments.simulators.eurotherm import (
+    RATE,
+    REMOTE,
+    REMOTE_SELECT,
+    SP1,
+    TARGET,
+    TIMER,
+    EurothermFurnace,
+    EurothermRtu,
+    crc16,
+)
+from instruments.simulators.server import PtyServer, TcpServer
 
 FAST = {"ramp_C_per_min": 12_000.0, "hold_min": 0.001}
 
@@ -59,6 +69,62 @@ def bench(tmp_path):
     yield make
     for one in made:
         one.close()
+
+
+@pytest.fixture
+def line(tmp_path):
+    """A controller with id 7 on a serial line (a pseudo-terminal), and what makes drivers for it."""
+    pytest.importorskip("serial", reason="pip install 'athanor[modbus]'")
+    dial = FaultDial()
+    plant = EurothermRtu(dial, unit=7, tau_s=0.02)
+    drivers = []
+    with PtyServer(plant, dial) as server:
+
+        def make(**settings):
+            fast = {"unit": 7, "poll_s": 0.02, "timeout_s": 0.3, "patience_s": 1.0, "max_ramp_C_per_min": 1e6}
+            drivers.append(ModbusFurnace(workdir=tmp_path, serial_port=server.path, **(fast | settings)))
+            return drivers[-1]
+
+        yield make, plant, dial
+        for driver in drivers:
+            driver.link.close()
+
+
+@pytest.mark.parametrize("ramp", ["remote", "internal"])
+def test_a_programme_is_followed_on_a_serial_line(line, ramp):
+    make, plant, _ = line
+    outcome = make(ramp=ramp).run(job(), quiet)
+    assert outcome.status == "ok", outcome.message
+    assert outcome.readings["hold_temperature_C"] == pytest.approx(80, abs=10)
+    assert plant.setpoint_C == 20 and not plant.remote
+    assert bool(plant.writes[TARGET]) == (ramp == "internal")
+
+
+def test_another_unit_on_the_line_stays_silent_and_that_is_a_fault(line):
+    make, plant, _ = line
+    with pytest.raises(InstrumentFault, match="no answer"):
+        make(unit=8, timeout_s=0.1, patience_s=0.2).run(job(), quiet)
+    assert not plant.writes
+
+
+def test_a_serial_answer_that_never_comes_is_a_fault_and_the_heat_is_off_later(line):
+    make, plant, dial = line
+    driver = make(timeout_s=0.1, patience_s=0.2)
+    dial.drop = 1.0
+    with pytest.raises(InstrumentFault, match="no answer"):
+        driver.run(job(), quiet)
+    dial.drop = 0.0
+    driver.stop()
+    assert plant.setpoint_C == 20
+
+
+def test_the_frames_of_the_serial_line_are_those_of_the_standard():
+    assert crc16(bytes.fromhex("010300000001")) == bytes.fromhex("840a")
+    plant = EurothermRtu(unit=1)
+    whole = bytes.fromhex("010300000001840a")
+    assert plant.split(b"\x00\xff" + whole + b"\x01") == (whole, b"\x01")
+    assert plant.split(whole[:-1]) == (None, whole[:-1])
+    assert plant.split(whole[:-1] + b"\x00")[0] is None
 
 
 def begin(driver, a_job):
