@@ -94,7 +94,7 @@ def idle(state: State) -> float:
 
 def tell(out: Path, seeds: int, budget: int) -> None:
     """Print the figures and write the curves."""
-    found = {m: [RunDirectory(out / f"{m}-{s:02d}").load()[0] for s in range(seeds)] for m in METHODS}
+    found = {m: [RunDirectory(out / f"{m}-{s:02d}").load() for s in range(seeds)] for m in METHODS}
     lines = {m: [curves(state) for state in states] for m, states in found.items()}
     with (out / "curves.csv").open("w", newline="") as file:
         writer = csv.writer(file)

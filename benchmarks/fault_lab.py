@@ -195,7 +195,7 @@ class Bench:
         from controller.reconcile import describe_unknown, reconcile
 
         for resumes in range(10):
-            state, _ = self.run.load()
+            state = self.run.load()
             if state.finished:
                 return resumes
             for unknown in describe_unknown(state):

@@ -33,7 +33,8 @@ from controller.dispatcher import Dispatcher
 from controller.hosts import HostSpec, LocalHosts
 from controller.journal import Journal
 from controller.loop import Loop
-from controller.state import State, evolve
+from controller.snapshot import EVERY, FILE, save
+from controller.state import ChooseTask, CommandTask, PlanTask, State, choice_order, decide, evolve
 from instruments.keys import create_lab_keys
 from instruments.ledger import starts
 from instruments.messages import Command, Inbox, Outbox, Report, command_id, decode
@@ -345,7 +346,7 @@ def _cpu_s(lab: Lab) -> tuple[float, float]:
 
 
 def lab(folder: Path, count: int, steps: int) -> None:
-    for instruments, processes, number in ((count, 8, steps),):
+    for instruments, processes, number in ((1, 1, 2_000), (count, 8, steps), (count, count, steps)):
         before = fsync_s(folder)
         where = folder / f"lab-{instruments}-{processes}"
         found = asyncio.run(_serve(where, instruments, processes, number))
@@ -353,10 +354,11 @@ def lab(folder: Path, count: int, steps: int) -> None:
         books = [[(a, b) for kind, a, b in book if kind == "act"] for book in found["books"].values()]
         acts = sum(map(len, books))
         gaps = [later[0] - earlier[1] for book in books for earlier, later in pairwise(book)]
+        print(f"{instruments} instruments in {processes} host processes, {acts} steps through the whole loop:")
         print(
-            f"{instruments} instruments in {processes} host processes, {acts} steps through the whole loop: {acts / found['wall']:,.0f} durable step"
+            f"  {acts / found['wall']:,.0f} durable step completions/s; CPU a step: controller {found['cpu'][0] / acts * 1e3:.2f} ms, ",
+            end="",
         )
-        print(f"  step completions/s; CPU a step: controller {found['cpu'][0] / acts * 1e3:.2f} ms, ", end="")
         print(f"hosts {found['cpu'][1] / acts * 1e3:.2f} ms; executed twice: {found['twice']}")
         print(f"  end of a step to the start of the next at the device: {percentiles(gaps)}")
         print(f"  in fsyncs (append + fsync p50 {floor * 1e3:.3f} ms): p50 {np.median(gaps) / floor:.1f}")
@@ -409,6 +411,66 @@ def stop(folder: Path, count: int) -> None:
         print(f"  {percentiles(device)}; to the host's word: {percentiles(word)}; missed: {missed}")
 
 
+# A long journal
+
+
+async def _past(events: int, count: int = 16) -> list[ev.Event]:
+    """How a campaign on ``count`` instruments goes: that many events of real decisions, with made-up reports."""
+    state, science, past = State(), Science(), list[ev.Event]()
+
+    def tell(*new: ev.Event) -> None:
+        nonlocal state
+        for event in new:
+            state = evolve(state, event)
+            past.append(event)
+
+    tell(*opening([f"bench-{k:03d}" for k in range(count)], Path.cwd(), 10**6))
+    while len(past) < events:
+        plan = decide(state)
+        tell(*plan.events)
+        if not plan.events:
+            tell(ev.ClockRead(now_s=state.now_s + 1))
+        for task in plan.tasks:
+            match task:
+                case ChooseTask() if state.choosing is not None:
+                    answer = await science.choose(choice_order(state, state.choosing))
+                    tell(ev.ChoiceMade(decision=task.decision, choices=answer.choices))
+                case PlanTask(name):
+                    recipe = await science.plan(state.experiments[name].candidate, ())
+                    tell(ev.RecipePlanned(experiment=name, recipe=recipe))
+                case CommandTask(name):
+                    tell(ev.CommandReported(command_id=name, status="ok", readings={"y": 0.5}))
+    return past[:events]
+
+
+def recovery(folder: Path, events: int = 100_000) -> None:
+    run = folder / "long"
+    run.mkdir()
+    past = asyncio.run(_past(events))
+
+    def write(new: list[ev.Event]) -> None:
+        journal = Journal(run / "journal.sqlite", create=True)
+        journal.stage(new)
+        journal.commit()
+        journal.close()
+
+    def ready_s() -> float:
+        code = "import sys, time; from pathlib import Path; from controller.journal import Journal; "
+        code += "from controller.snapshot import fold; begin = time.perf_counter(); run = Path(sys.argv[1]); "
+        code += "fold(run, Journal(run / 'journal.sqlite')); print(time.perf_counter() - begin)"
+        return min(float(subprocess.check_output([sys.executable, "-c", code, str(run)])) for _ in range(3))
+
+    write(past[:-EVERY])
+    save(run)
+    write(past[-EVERY:])
+    with_snapshot = ready_s()
+    (run / FILE).unlink()
+    without = ready_s()
+    steps = sum(isinstance(event, ev.StepFinished) for event in past)
+    print(f"recovery: a journal of {events:,} events ({steps:,} steps) to the state, in a fresh process, best of 3:")
+    print(f"  {with_snapshot:.2f} s with a snapshot {EVERY:,} events old, {without:.2f} s without (goal: at most 2 s)")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", metavar="PART", help="path, trip, lab, stop, recovery; none: all")
@@ -420,6 +482,7 @@ def main() -> None:
         "trip": lambda: trip(folder),
         "lab": lambda: lab(folder, given.instruments, given.steps),
         "stop": lambda: stop(folder, given.instruments),
+        "recovery": lambda: recovery(folder),
     }
     if unknown := set(given.parts) - set(parts):
         parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(parts)}")

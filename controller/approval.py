@@ -39,7 +39,7 @@ def decide_on(directory: RunDirectory, experiment: str, *, approve: bool, by: st
     if not by.strip():
         raise CampaignError("give --by NAME: a person answers for it.")
     directory.require()
-    state, _ = directory.load()
+    state = directory.load()
     waiting = _waiting(state, experiment)
     if approve and waiting.approval is not None and person(by) in map(person, waiting.approval.given):
         raise RunStateError(f"{experiment}: {by} has approved it already; it needs another person.")
@@ -69,7 +69,7 @@ def leave_or_write(directory: RunDirectory, event: Decided, words: str) -> str:
     path = Mailbox(directory).leave(event)
     deadline = time.monotonic() + TAKEN_S
     while time.monotonic() < deadline:
-        if is_noted(directory.load()[0], event):
+        if is_noted(directory.load(), event):
             path.unlink(missing_ok=True)
             return f"{event.kind}: {words}"
         time.sleep(POLL_S)

@@ -237,7 +237,7 @@ def _status(arguments: Any) -> int:
     from controller.view import print_status
 
     directory = RunDirectory(arguments.dir)
-    state, _ = directory.load()
+    state = directory.load()
     summary = summarize(state, running=directory.holder() is not None)
     latched = state.latched.model_dump(include={"by", "reason"}) if state.latched else None
     waiting = waiting_lines(state)

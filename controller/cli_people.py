@@ -81,7 +81,7 @@ def _reconcile(arguments: Any) -> int:
 
     directory = RunDirectory(arguments.dir)
     if arguments.command_id is None:
-        unknown = describe_unknown(directory, directory.load()[0])
+        unknown = describe_unknown(directory, directory.load())
         if arguments.json:
             print(json.dumps(unknown))
             return 0
@@ -144,7 +144,7 @@ def _approve(arguments: Any) -> int:
 
     directory = RunDirectory(arguments.dir)
     if arguments.experiment is None:
-        print("\n".join(waiting_lines(directory.load()[0])) or "nothing waits for approval")
+        print("\n".join(waiting_lines(directory.load())) or "nothing waits for approval")
         return 0
     words = decide_on(
         directory, arguments.experiment, approve=arguments.approve, by=arguments.by, reason=arguments.reason

@@ -23,6 +23,7 @@ from controller.locks import Holder, in_words
 from controller.loop import Loop, Overhead
 from controller.rundir import RunDirectory
 from controller.science import make_crew, science_spec
+from controller.snapshot import Snapshots
 from controller.state import State, evolve
 
 log = logging.getLogger(__name__)
@@ -93,6 +94,7 @@ class Drive:
         finished = False
         try:
             await hold.start()
+            helpers.append(asyncio.create_task(self._keep_snapshots()))
             helpers.append(asyncio.create_task(hold.supervise(lambda: self._loop is not None, self._look_at_the_lease)))
             starting = [hold.connected()]
             if own_science:
@@ -126,6 +128,15 @@ class Drive:
             if own_science:
                 await science.close()
             log.info("controller ends, campaign %s", "finished" if finished else "not finished")
+
+    async def _keep_snapshots(self) -> None:
+        snapshots = Snapshots(self._directory.path, self._journal)
+        try:
+            while True:
+                await asyncio.sleep(5.0)
+                snapshots.look()
+        finally:
+            snapshots.close()
 
     def _write(self, event: ev.Event) -> None:
         self._journal.stage([event])

@@ -103,7 +103,7 @@ def reset(lab: LabDirectory, runs: Sequence[RunDirectory], *, by: str, reason: s
         stack.enter_context(lab_without_controller(lab))
         for run in runs:
             stack.enter_context(RunLock(run))
-        latched = [run for run in runs if run.load()[0].latched is not None]
+        latched = [run for run in runs if run.load().latched is not None]
         if not latched and lab.stop() is None and not lab.latched_in_hosts():
             raise RunStateError(f"{lab.path}: no emergency stop is latched.")
         alive = [name for name, ended in _end_hosts(lab).items() if ended is None]
@@ -116,7 +116,7 @@ def reset(lab: LabDirectory, runs: Sequence[RunDirectory], *, by: str, reason: s
             lines += [
                 f"  athanor reconcile {run.path} {c.order.command_id} VERDICT --by NAME    "
                 f"({c.order.experiment} on {c.order.instrument}: {c.unknown})"
-                for c in run.load()[0].unknown()
+                for c in run.load().unknown()
             ]
         if lines:
             raise LabNeedsPerson(
@@ -186,7 +186,7 @@ def _is_latched(lab: LabDirectory, timeout_s: float = 3.0) -> bool:
     run = (lab.last_holder() or {}).get("run")
     deadline = time.monotonic() + timeout_s
     while True:
-        if lab.stop() is not None and (run is None or RunDirectory(Path(run)).load()[0].latched is not None):
+        if lab.stop() is not None and (run is None or RunDirectory(Path(run)).load().latched is not None):
             return True
         if time.monotonic() >= deadline:
             return False
@@ -233,9 +233,9 @@ def _stop_hosts(lab: LabDirectory, runs: Sequence[RunDirectory], text: str, note
 def _instruments(lab: LabDirectory, runs: Sequence[RunDirectory]) -> dict[str, bool]:
     """Instrument -> whether its host is elsewhere, of the lab as its file or its runs know it."""
     try:
-        sections = [load_lab(lab.file)[0]] if lab.file.exists() else [run.load()[0].require().lab for run in runs]
+        sections = [load_lab(lab.file)[0]] if lab.file.exists() else [run.load().require().lab for run in runs]
     except AthanorError:
-        sections = [run.load()[0].require().lab for run in runs]  # a broken file is no reason not to stop
+        sections = [run.load().require().lab for run in runs]  # a broken file is no reason not to stop
     return {name: instrument.remote for section in sections for name, instrument in section.instruments.items()}
 
 
@@ -291,7 +291,7 @@ def _look_back(lab: LabDirectory, state: State) -> list[ev.Event]:
 @contextlib.contextmanager
 def _writing(directory: RunDirectory) -> Iterator[tuple[State, Any]]:
     """The state, and a function that makes events durable."""
-    state, _ = directory.load()
+    state = directory.load()
     journal = Journal(directory.journal)
 
     def write(events: list[ev.Event]) -> None:

@@ -26,14 +26,15 @@ def evolve(state: State, event: ev.Event) -> State:
 
 def _campaign_started(state: State, event: ev.CampaignStarted) -> None:
     state.started = event
-    _read_campaign(state, event.lab_text)
+    read_campaign(state, event.lab_text)
 
 
 def _lab_changed(state: State, event: ev.LabChanged) -> None:
-    _read_campaign(state, event.lab_text)
+    read_campaign(state, event.lab_text)
 
 
-def _read_campaign(state: State, lab_text: str) -> None:
+def read_campaign(state: State, lab_text: str) -> None:
+    """Read the campaign that the run began with, in the lab that ``lab_text`` describes."""
     started = state.started
     if started is None:
         return

@@ -114,6 +114,16 @@ class Journal:
                 "anything else."
             ) from error
 
+    @property
+    def version(self) -> int:
+        """The number of the last durable event."""
+        return self._version
+
+    def chain_at(self, seq: int) -> str:
+        """The hash chain up to an event; empty where there is no such event."""
+        row = self._db.execute("SELECT chain FROM events WHERE seq = ?", (seq,)).fetchone()
+        return row[0] if row else ""
+
     def last_kind(self) -> str:
         """The kind of the last durable event; empty where there is none."""
         row = self._db.execute("SELECT kind FROM events ORDER BY seq DESC LIMIT 1").fetchone()

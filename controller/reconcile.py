@@ -102,7 +102,7 @@ def reconcile(
     """
     if not by.strip() or by == ev.POLICY:
         raise CampaignError("give --by NAME: a person answers for the verdict.")
-    state, _ = directory.load()
+    state = directory.load()
     unknown = {command.order.command_id for command in state.unknown()}
     if command_id not in unknown:
         known = ", ".join(sorted(unknown)) or "none"

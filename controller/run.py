@@ -21,6 +21,7 @@ from controller.labdir import LabDirectory, hold_lab
 from controller.loop import Overhead
 from controller.rundir import RunDirectory, RunLock
 from controller.science import check_science
+from controller.snapshot import fold
 from controller.source import Source
 from controller.state import State, evolve
 from instruments.errors import InstrumentError
@@ -94,9 +95,7 @@ def go_on(
     with RunLock(directory):
         journal = Journal(directory.journal)
         try:
-            state = State()
-            for _, _, event in journal.read():
-                state = evolve(state, event)
+            state = fold(directory.path, journal)
             if state.finished:
                 return state, Overhead()
             if state.started is None:

@@ -8,7 +8,7 @@ from controller.errors import RunStateError, StorageError
 from controller.events import CampaignStarted
 from controller.journal import Journal
 from controller.locks import HeldFile, Holder, holder_of, in_words, me
-from controller.state import State, evolve
+from controller.state import State
 
 
 class RunDirectory:
@@ -78,18 +78,16 @@ class RunDirectory:
         if not self.exists():
             raise RunStateError(f"{self.path}: no run here. Give the directory that `athanor run` printed.")
 
-    def load(self) -> tuple[State, list[float]]:
-        """Fold the journal, read-only; also returns the wall time of every event."""
+    def load(self) -> State:
+        """The state of the run as its journal says, read-only."""
+        from controller.snapshot import fold
+
         self.require()
         journal = Journal(self.journal, readonly=True)
         try:
-            state, walls = State(), []
-            for _, wall, event in journal.read():
-                state = evolve(state, event)
-                walls.append(wall)
+            return fold(self.path, journal)
         finally:
             journal.close()
-        return state, walls
 
     def holder(self) -> Holder | None:
         """Who holds the run now, or ``None``."""

@@ -42,7 +42,7 @@ class Lines:
 
     def __enter__(self) -> Self:
         """Say what begins or goes on."""
-        state, _ = self.directory.load()
+        state = self.directory.load()
         known = len(self.progress.take(state)) if state.campaign else 0
         self.started(state, known)
         return self

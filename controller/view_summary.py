@@ -85,7 +85,7 @@ def interruption(directory: RunDirectory, error: BaseException) -> list[str]:
     if isinstance(error, RunStateError):
         return [f"nothing was changed. See what the run does: athanor status {where}"]
     try:
-        state, _ = directory.load()
+        state = directory.load()
         campaign = state.require()
     except Exception as unreadable:
         return [f"the journal cannot be read now ({clean(str(unreadable))}); when it can: athanor resume {where}"]

@@ -46,7 +46,7 @@ def run_to_its_end(file: Path, folder: Path, budget: int, *more: str) -> tuple[S
     assert replayed.returncode == 0, replayed.stderr
     status = json.loads(athanor("status", "run", "--json", cwd=folder).stdout)
     assert status["state"] == "finished"
-    return RunDirectory(folder / "run").load()[0], status
+    return RunDirectory(folder / "run").load(), status
 
 
 def run_lightly(file: Path, folder: Path, budget: int) -> tuple[State, dict]:

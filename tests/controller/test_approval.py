@@ -167,7 +167,7 @@ def patiently(directory, journal, state):
 
 
 def fold_of(directory):
-    return directory.load()[0]
+    return directory.load()
 
 
 def test_the_command_line_lists_approves_and_tells_in_the_status(tmp_path, capsys):

@@ -151,8 +151,8 @@ def test_a_done_without_what_was_read_is_not_taken(tmp_path):
         run(journal, state, FakeHands(lambda c: {"raise": OutcomeUnknown(c.command_id, "?")}))
     journal.close()
     directory = RunDirectory(tmp_path)
-    (unknown,) = directory.load()[0].unknown()
+    (unknown,) = directory.load().unknown()
     with pytest.raises(CampaignError, match="--reading purity=NUMBER"):
         reconcile(directory, unknown.order.command_id, "done", by="me", reason="")
     reconcile(directory, unknown.order.command_id, "done", by="me", reason="", readings=["purity=0.9"])
-    assert not directory.load()[0].unknown()
+    assert not directory.load().unknown()

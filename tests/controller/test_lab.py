@@ -226,7 +226,7 @@ def test_a_lab_that_is_not_there_is_said_clearly(tmp_path):
 def test_the_journal_holds_the_lab_so_that_a_replay_needs_no_file(tmp_path):
     state = begun(tmp_path)
     (tmp_path / "the-lab" / "lab.yaml").unlink()
-    again, _ = RunDirectory(tmp_path).load()
+    again = RunDirectory(tmp_path).load()
     assert again.require() == state.require()
     assert again.require().safety.limits["heat.x"].high == 0.8
 

@@ -68,19 +68,19 @@ class Bench:
         last = ""
         for _ in range(times):
             _, _, last = self.finish()
-            state, _ = self.run.load()
+            state = self.run.load()
             if state.finished:
                 return state
         raise AssertionError(f"not finished after {times} resumes: {last}")
 
     def choices(self) -> list[str]:
         """The choices in order, as JSON, byte for byte."""
-        state, _ = self.run.load()
+        state = self.run.load()
         return [experiment.choice.model_dump_json() for experiment in state.experiments.values()]
 
     def observations(self) -> list[str]:
         """What was learnt, in order."""
-        state, _ = self.run.load()
+        state = self.run.load()
         return [observation.model_dump_json() for observation in state.observations]
 
     def check_nothing_physical_was_repeated(self) -> None:

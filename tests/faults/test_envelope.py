@@ -25,7 +25,7 @@ def test_nothing_outside_the_envelope_is_ever_fired(tmp_path):
     code, _, err = bench.finish()
     assert code == 0, err
     fired = [json.loads(line)["x"] for line in (tmp_path / "fired.jsonl").read_text().splitlines()]
-    state, _ = bench.run.load()
+    state = bench.run.load()
     wanted = [float(e.candidate.parameters["x"]) for e in state.experiments.values()]
     assert any(x > 0.5 for x in wanted), "the campaign did try"
     assert sorted(fired) == sorted(x for x in wanted if x <= 0.5)

@@ -48,7 +48,7 @@ def test_a_stop_from_another_process_reaches_every_instrument_and_holds_until_a_
     assert "emergency stop is latched (by operator, Ada: smoke)" in words
 
     done = len(fired(bench))
-    state, _ = bench.run.load()
+    state = bench.run.load()
     assert state.stop_answers == answer["acknowledged_ms"]
     assert "stopped amid the act" in next(c.unknown for c in state.unknown() if c.order.instrument == "kiln")
     assert "failed_synthesis" not in {o.outcome for o in state.observations}, "a stop says nothing about chemistry"
@@ -75,11 +75,11 @@ def test_ctrl_c_twice_is_the_same_stop(tmp_path):
     controller = athanor("resume", bench.run.path, "--quiet", "--no-report")
     wait_until(lambda: fired(bench))
     controller.send_signal(signal.SIGINT)
-    wait_until(lambda: bench.run.load()[0].stopping)
+    wait_until(lambda: bench.run.load().stopping)
     controller.send_signal(signal.SIGINT)
     _, err = controller.communicate(timeout=60)
     assert controller.returncode == 5, err
-    state, _ = bench.run.load()
+    state = bench.run.load()
     assert state.latched is not None
     assert state.latched.by == "SIGINT"
     assert state.stop_answers is not None
@@ -100,7 +100,7 @@ def test_without_a_controller_the_hosts_are_told_by_signal_and_the_stop_is_latch
         ledger = Ledger(path)
         assert ledger.stop_reason == "Ada: smoke"
         ledger.close()
-    state, _ = bench.run.load()
+    state = bench.run.load()
     done = len(fired(bench))
     assert "kiln" in [c.order.instrument for c in state.unknown() if "stopped amid the act" in c.unknown]
     assert said("resume", bench.run.path, "--quiet")[0] == 5
@@ -121,7 +121,7 @@ def test_a_controller_that_hangs_is_passed_over_and_cannot_command_when_it_wakes
     _, err = controller.communicate(timeout=180)
     assert controller.returncode != 0, err
     assert len(fired(bench)) == done, "nothing was fired after the stop"
-    assert bench.run.load()[0].latched is not None
+    assert bench.run.load().latched is not None
 
 
 def test_an_instrument_that_cannot_answer_is_named_and_the_exit_code_says_so(tmp_path):

@@ -72,7 +72,7 @@ def test_a_kiln_without_a_sensor_quarantines_the_sample_and_asks_for_a_person(tm
     assert code == 5, err
     assert "outcome unknown" in err
     assert "athanor reconcile" in err
-    state, _ = bench.run.load()
+    state = bench.run.load()
     assert len(state.unknown()) == 1
     assert len(state.observations) == 2, "the other samples must go on"
     assert len(witness.book(tmp_path, "kiln")) == 3, "the act was done, and is not done again"

@@ -96,13 +96,13 @@ def test_a_second_campaign_waits_its_turn_and_after_a_crash_both_end_without_a_s
     assert shared.host("kiln") is not None, "the host lives on, amid its firing"
     code, err = finish(resume(two))
     assert code == 0, err
-    assert len(two.load()[0].observations) == 3
+    assert len(two.load().observations) == 3
     code, err = finish(resume(one))
     assert code == 0, err
-    assert len(one.load()[0].observations) == 3
+    assert len(one.load().observations) == 3
     shared.check_nothing_physical_was_repeated()
     assert len(shared.fired()) == 6
-    assert [two.load()[0].epoch, one.load()[0].epoch] == [2, 3], "the epoch is the lab's, not the run's"
+    assert [two.load().epoch, one.load().epoch] == [2, 3], "the epoch is the lab's, not the run's"
     for run in (one, two):
         code, _, err = said("replay", run.path, "--quiet")
         assert code == 0, err
@@ -149,11 +149,11 @@ def test_a_controller_whose_epoch_is_over_ends_and_says_who_has_the_lab_and_leav
     assert code == 3
     assert "another controller has taken the lab (process 4711 on elsewhere" in err
     assert shared.host("kiln") is not None
-    state, _ = one.load()
+    state = one.load()
     assert not state.unknown(), "what was under way is safe in its ledger"
     code, err = finish(resume(one))
     assert code == 0, err
-    assert one.load()[0].epoch == 10
+    assert one.load().epoch == 10
     shared.check_nothing_physical_was_repeated()
 
 
@@ -183,17 +183,17 @@ def test_a_stop_by_the_labs_folder_reaches_the_campaign_that_runs_and_holds_ever
     answer = json.loads(out)
     assert (code, answer["through"], answer["latched"]) == (0, "controller", True), err
     assert finish(first)[0] == 5
-    assert one.load()[0].latched is not None
+    assert one.load().latched is not None
     code, err = finish(resume(two))
     assert code == 5, "the lab is stopped, not the run alone"
     code, _, err = said("reset", shared.lab.path, "--by", "Ada", "--reason", "steam")
     assert code == 5
-    (command,) = one.load()[0].unknown()
+    (command,) = one.load().unknown()
     assert command.order.command_id in err
     assert said("reconcile", one.path, command.order.command_id, "discard", "--by", "Ada")[0] == 0
     code, _, err = said("reset", shared.lab.path, "--by", "Ada", "--reason", "steam")
     assert code == 0, err
-    assert one.load()[0].latched is None
+    assert one.load().latched is None
     code, err = finish(resume(two))
     assert code == 0, err
     code, err = finish(resume(one))
@@ -242,7 +242,7 @@ def test_a_host_that_is_started_by_hand_elsewhere_serves_the_lab_within_its_enve
             run = shared.run(name)
             code, err = finish(resume(run))
             assert code == 0, err
-            state, _ = run.load()
+            state = run.load()
             xs = [float(e.candidate.parameters["x"]) for e in state.experiments.values()]
             assert len(state.observations) == 3
             assert [line["x"] for line in shared.fired() if line["command_id"].startswith(state.started.run_id)] == [
@@ -298,7 +298,7 @@ def test_a_person_sees_all_evidence_and_gives_a_verdict_while_the_controller_goe
     pid = shared.host("kiln")
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: one.load()[0].unknown())
+    wait_until(lambda: one.load().unknown())
     code, out, err = said("reconcile", one.path)
     assert code == 0, err
     assert "fire x = " in out
@@ -306,7 +306,7 @@ def test_a_person_sees_all_evidence_and_gives_a_verdict_while_the_controller_goe
     assert "progress  50% hot (" in out
     assert "temperature_C = 900" in out
     assert "files     /photos/kiln.jpg" in out
-    (command,) = one.load()[0].unknown()
+    (command,) = one.load().unknown()
     photo = tmp_path / "photo.jpg"
     photo.write_bytes(b"it is whole")
     verdict = (
@@ -326,7 +326,7 @@ def test_a_person_sees_all_evidence_and_gives_a_verdict_while_the_controller_goe
     assert code == 0, err
     (event,) = [event for event in _events(one) if event.kind == "reconciled"]
     assert [exhibit.text or exhibit.sha256[:12] for exhibit in event.evidence] == ["d2d05ed12363", "I held it"]
-    assert len(one.load()[0].observations) == 6
+    assert len(one.load().observations) == 6
     shared.check_nothing_physical_was_repeated()
 
 

@@ -51,7 +51,7 @@ def test_a_second_controller_is_told_who_holds_the_run_and_a_signal_stops_in_ord
     assert "athanor resume" in out + err
     status, _ = athanor("status", bench.run.path, "--json").communicate(timeout=60)
     assert json.loads(status)["state"] == "stopped"
-    state, _ = bench.run.load()
+    state = bench.run.load()
     assert all(command.report is not None for command in state.commands.values()), "steps under way were cut off"
 
     assert len(bench.resume_until_finished().observations) == 8

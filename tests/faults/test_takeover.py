@@ -26,11 +26,11 @@ def test_a_controller_that_is_asked_to_yield_finishes_its_steps_and_the_next_one
     bench = Bench(tmp_path, budget=4, seconds=0.5)
     first = athanor("resume", bench.run.path, "--quiet", "--no-report")
     wait_until(lambda: fired(bench))
-    epoch = bench.run.load()[0].epoch
+    epoch = bench.run.load().epoch
     assert f"process {first.pid} has yielded" in taken(bench)
     first.communicate(timeout=60)
     assert first.returncode == 4
-    state, _ = bench.run.load()
+    state = bench.run.load()
     assert state.epoch == epoch + 1
     assert len(state.observations) == 4
     bench.check_nothing_physical_was_repeated()
@@ -44,7 +44,7 @@ def test_a_controller_that_hangs_is_killed_after_its_grace_and_nothing_is_done_t
     assert f"process {first.pid} did not yield in 0.5 s and was killed" in taken(bench, "--grace", "0.5")
     first.communicate(timeout=60)
     assert first.returncode == -signal.SIGKILL
-    assert len(bench.run.load()[0].observations) == 4
+    assert len(bench.run.load().observations) == 4
     bench.check_nothing_physical_was_repeated()
 
 
