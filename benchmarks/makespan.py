@@ -1,9 +1,9 @@
 """Makespan of 40 samples on 6 instruments: first in first out, the plain rule, CP-SAT.
 
-``python -m benchmarks.makespan [--seeds 5] [--samples 40]``. Pure ``decide`` and ``evolve`` in simulated time with made-up
-durations: three firing programmes of 6 to 12 hours in two furnaces (6 and 4 crucibles), a mixer, a press, a
-diffractometer, a magnetometer; what is mixed must be fired within hours. The scheduler plans with expected durations, the
-lab takes up to 15 % more or less.
+``python -m benchmarks.makespan [--seeds 5] [--samples 40]``. Pure ``decide`` and ``evolve`` in simulated time with
+made-up durations: three firing programmes of 6 to 12 hours in two furnaces (6 and 4 crucibles), a mixer, a press, a
+diffractometer, a magnetometer; what is mixed must be fired within hours. The scheduler plans with expected durations,
+the lab takes up to 15 % more or less.
 """
 
 from __future__ import annotations

@@ -212,9 +212,10 @@ def _retire(state: State, campaign: Campaign) -> Sequence[ev.AnyDecision]:
 
 def _order_commands(state: State, campaign: Campaign) -> Sequence[ev.AnyDecision]:
     """Give the free instruments to those who wait for them."""
-    if state.stopping or state.latched or not state.filing.waiting:
+    filing = state.filing
+    if state.stopping or state.latched or not filing.waiting.keys() & filing.idle.keys():
         return []
-    if campaign.lab.clock == "simulated" and state.filing.unplanned:
+    if campaign.lab.clock == "simulated" and filing.unplanned:
         # In simulated time a plan takes no time, so it is waited for: the order of events must not hang on the wall
         # clock.
         return []

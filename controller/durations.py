@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from statistics import median
 
 from actors.orders import Step
@@ -19,7 +18,7 @@ def kind_of(state: State, step: Step) -> str:
     offer = state.filing.offered.get(step.capability)
     programme = offer.programme if offer is not None else ()
     values = [step.parameters.get(name) for name in programme] if programme else [stated_hours(step)]
-    return f"{step.capability} {json.dumps(values, sort_keys=True, default=str)}"
+    return f"{step.capability} {values}"
 
 
 def expected_s(state: State, step: Step) -> float:

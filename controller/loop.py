@@ -124,7 +124,8 @@ class Loop:
                 wanted = self._wanted(self._settle())
                 fresh = [task for task in wanted if task not in self._running]
                 leaving = any(isinstance(task, CommandTask) for task in fresh)
-                if leaving or not wanted or self.state.finished:
+                hopeful = any(not isinstance(task, ReturnTask) for task in wanted)
+                if leaving or not hopeful or self.state.finished:
                     await self._make_durable()
                 for task in fresh:
                     self._running[task] = asyncio.create_task(self._see_through(task))
@@ -132,7 +133,6 @@ class Loop:
                 self.watch(self.state)
                 if self.state.finished:
                     return
-                hopeful = any(not isinstance(task, ReturnTask) for task in wanted)
                 if not hopeful and not self._stop_is_being_answered() and not self._waits_for_people():
                     self._nothing_to_do()
                 await self._take_outcomes()

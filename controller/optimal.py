@@ -16,7 +16,7 @@ from controller.greedy import Planned, best_greedy, rank
 from controller.problem import Job, ScheduleProblem, Work
 
 NOT_INSTALLED = "OR-Tools is not installed: pip install 'athanor[lab]', or pip install ortools"
-EFFORT_PER_WORK, MOST_EFFORT = 0.01, 1.5
+EFFORT_PER_WORK, MOST_EFFORT = 0.01, 0.5
 """Deterministic time of the solver, a unit of which is several seconds on one core."""
 
 

@@ -19,16 +19,16 @@ from controller.problem import Job, ScheduleProblem, Work
 from controller.records import Experiment, Schedule, State
 from controller.samples import slots
 
-LATE_S, LATE_SHARE = 600.0, 0.5
+LATE_S, LATE_SHARE = 7200.0, 1.0
 """An act that has not begun so long after its time (and so much of its own length) is not waited for."""
 
 
 def order_schedule(state: State) -> list[ev.AnyDecision]:
-    """Ask for a schedule where one pays, something has happened since the last one, and somebody could be served."""
-    filing = state.filing
-    could_serve = filing.waiting.keys() & filing.idle.keys()
+    """Ask for a schedule where one pays and something has happened since the last one."""
+    if state.require().lab.scheduler == "plain" or state.scheduling is not None:
+        return []
     late = state.schedule is not None and _is_late(state, state.schedule)
-    if not could_serve or not (state.news or late) or state.scheduling is not None or not _pays(state):
+    if not (state.news or late) or not _pays(state):
         return []
     return [ev.ScheduleOrdered(schedule=state.schedules + 1)]
 
@@ -81,9 +81,8 @@ def _is_late(state: State, schedule: Schedule) -> bool:
 
 
 def _pays(state: State) -> bool:
-    lab = state.require().lab
-    if lab.scheduler != "auto":
-        return lab.scheduler == "optimal"
+    if state.require().lab.scheduler == "optimal":
+        return True
     shared = [name for name, offer in state.filing.offered.items() if offer.batch > 1]
     wanted = dict.fromkeys(shared, 0)
     for one in state.active.values() if shared else ():

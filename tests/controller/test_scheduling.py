@@ -293,7 +293,7 @@ def test_a_flapping_instrument_stays_out_until_a_person_resumes_and_nothing_is_l
 def test_a_lost_instrument_ends_the_loop_only_where_nothing_else_can_go_on(tmp_path):
     journal, state = begin(tmp_path / "j", budget=3, batch=1)
     hands = losing("oven", InstrumentLost("oven has been silent"), "E0001", away_s=60)
-    with pytest.raises(LabNeedsPerson, match="out of service: oven: oven has been silent.*no sample is lost"):
+    with pytest.raises(LabNeedsPerson, match=r"out of service: oven: oven has been silent.*no sample is lost"):
         run(journal, state, hands)
     resumed = evolve(fold(journal), ev.ControllerStarted(epoch=2, pid=2, host="here"))
     assert len(run(journal, resumed, hands).state.observations) == 3
@@ -320,7 +320,7 @@ def test_the_queue_of_a_lost_instrument_goes_elsewhere_and_its_own_sample_waits(
 def test_a_full_disk_at_one_host_stops_only_that_instrument(tmp_path):
     journal, state = begin(tmp_path / "j", budget=3)
     hands = losing("oven", Refused(f"oven refused: {CANNOT_RECORD}: disk full"), "E0002")
-    with pytest.raises(LabNeedsPerson, match="out of service: oven: .*disk full.*no sample is lost"):
+    with pytest.raises(LabNeedsPerson, match=r"out of service: oven: .*disk full.*no sample is lost"):
         run(journal, state, hands)
     resumed = evolve(fold(journal), ev.ControllerStarted(epoch=2, pid=2, host="here"))
     loop = run(journal, resumed, FakeHands())
