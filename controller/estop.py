@@ -143,8 +143,8 @@ def find_lab(path: Path) -> tuple[LabDirectory, list[RunDirectory]]:
         run = None
     else:
         raise RunStateError(f"{path}: no run here, and no lab. Give the directory of a run or of a lab.")
-    paths = dict.fromkeys([*([run.path.resolve()] if run else []), *lab.runs()])
-    runs = [RunDirectory(p) for p in paths]
+    paths: list[Path] = [*([run.path.resolve()] if run else []), *lab.runs()]
+    runs = [RunDirectory(p) for p in dict.fromkeys(paths)]
     return lab, [r for r in runs if r.exists() and not r.is_finished()]
 
 

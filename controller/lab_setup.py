@@ -14,7 +14,7 @@ from instruments.errors import InstrumentError, LabError
 from instruments.host_config import HostConfig
 from instruments.keys import CONTROLLER, REGISTRY, create_lab_keys, load_registry, load_secret
 from instruments.registry import resolve_driver
-from instruments.transport import CHANNELS, address_of
+from instruments.transport import CHANNELS, Channel, address_of
 
 _TEMPLATE = """\
 # A lab for Athanor: its instruments, and what nobody may do with them, whatever a campaign asks for.
@@ -162,7 +162,7 @@ def write_host_config(folder: Path, name: str, controller: str, out: Path | None
     if instrument is None:
         raise CampaignError(f"{lab.file}: no instrument {name!r}; it knows {', '.join(file.instruments)}.")
     try:
-        endpoints = {channel: address_of(channel, controller) for channel in CHANNELS}
+        endpoints: dict[Channel, str] = {channel: address_of(channel, controller) for channel in CHANNELS}
         load_secret(lab.keys, name)
     except LabError as error:
         raise CampaignError(str(error)) from error
