@@ -13,7 +13,7 @@ from actors.orders import ChoiceOrder
 from controller import events as ev
 from controller.campaign import Campaign
 from controller.gate import judge
-from controller.ordering import Turn, derive_seed, finished
+from controller.ordering import Turn, derive_seed, finished, order_again
 from controller.records import Command, Experiment, State
 from controller.schedule import order_by_schedule, order_schedule
 from controller.tasks import ChooseTask, ScheduleTask, Task
@@ -91,17 +91,46 @@ def _policy(state: State, campaign: Campaign) -> Sequence[ev.AnyDecision]:
 
 
 def _returned(state: State, campaign: Campaign) -> Sequence[ev.AnyDecision]:
-    """A command that provably did nothing takes no time and is ordered again."""
+    """A command that provably did nothing takes no time and is ordered again.
+
+    An act of which no member was touched is ordered again as it was, at once: nothing else may come between, so that a
+    campaign goes on as it would have without the mishap.
+    """
+    events: list[ev.AnyDecision] = []
+    for command in state.filing.reported.values():
+        if command.report is None or not _did_nothing(command, command.report):
+            continue
+        act = _act(state, command)
+        if any(member.order.command_id in state.filing.under_way for member in act):
+            continue  # the others of its act have not said yet
+        again = order_again(state, [member.order for member in act]) if _untouched(act) else []
+        if again and command is not act[0]:
+            continue  # dealt with beside the first of its act
+        events += [
+            ev.StepFinished(
+                command_id=member.order.command_id,
+                finish_s=member.order.start_s,
+                verdict="order_again",
+                reason=member.report.message if member.report else "",
+                at_once=bool(again),
+            )
+            for member in (act if again else [command])
+        ]
+        events += again
+    return events
+
+
+def _act(state: State, command: Command) -> list[Command]:
+    """Everything that is known of the physical act that a command belongs to."""
     return [
-        ev.StepFinished(
-            command_id=command.order.command_id,
-            finish_s=command.order.start_s,
-            verdict="order_again",
-            reason=command.report.message,
-        )
-        for command in state.filing.reported.values()
-        if command.report is not None and _did_nothing(command, command.report)
+        state.commands[name] for name in command.order.batch or (command.order.command_id,) if name in state.commands
     ]
+
+
+def _untouched(act: list[Command]) -> bool:
+    """True where every member of an act says that nothing happened to it."""
+    whole = len(act) == (len(act[0].order.batch) or 1)
+    return whole and all(member.report is not None and member.report.status == "untouched" for member in act)
 
 
 def _did_nothing(command: Command, report: ev.CommandReported) -> bool:

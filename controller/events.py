@@ -210,13 +210,17 @@ class SampleExpired(Decision):
 
 
 class StepFinished(Decision):
-    """The gate's verdict on a report, at the time the step ended."""
+    """The gate's verdict on a report, at the time the step ended.
+
+    ``at_once``: nothing had happened, and the orders that follow repeat the act as it was; the schedule stands.
+    """
 
     kind: Literal["step_finished"] = "step_finished"
     command_id: str
     finish_s: float
     verdict: StepVerdict
     reason: str = ""
+    at_once: bool = False
 
 
 class ExperimentFinished(Decision):

@@ -239,7 +239,7 @@ def _step_finished(state: State, event: ev.StepFinished) -> None:
     command = state.commands[event.command_id]
     experiment = state.experiments[command.order.experiment]
     _release(state, command)
-    if event.verdict != "accepted":
+    if event.verdict != "accepted" and not event.at_once:
         schedule.drop(state)
     if event.verdict == "order_again":
         experiment.attempt += 1

@@ -126,6 +126,30 @@ def company(turn: Turn, first: Experiment, step: Step, instrument: str) -> list[
     return members
 
 
+def order_again(state: State, orders: Sequence[ev.CommandOrdered]) -> list[ev.CommandOrdered]:
+    """The same act once more, with new ids; empty while nothing may begin, or where its instrument cannot do it now."""
+    if state.stopping or state.latched:
+        return []
+    instrument, run_id = state.instruments[orders[0].instrument], state.started.run_id if state.started else ""
+    steps = [state.experiments[order.experiment].next_step for order in orders]
+    others = instrument.running.keys() - {order.command_id for order in orders}
+    able = all(step is not None and state.may_take(instrument.name, step) for step in steps)
+    if others or not instrument.in_service or not able:
+        return []
+    ids = tuple(command_id(run_id, order.experiment, order.step, order.attempt + 1) for order in orders)
+    return [
+        order.model_copy(
+            update={
+                "command_id": name,
+                "attempt": order.attempt + 1,
+                "start_s": state.now_s,
+                "batch": ids if len(ids) > 1 else (),
+            }
+        )
+        for order, name in zip(orders, ids, strict=True)
+    ]
+
+
 def finished(state: State, one: Experiment, outcome: str, reason: str) -> ev.ExperimentFinished:
     """The end of an experiment, with everything that it has taught."""
     campaign = state.require()
