@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from instruments.driver import Progress
+from instruments.driver import Job, Outcome, Progress
 from instruments.drivers.base import Silent, Stopped, need
 from instruments.drivers.mapped import MappedInstrument
 from instruments.errors import InstrumentFault, LabError, Refused
@@ -52,6 +52,7 @@ class SilaInstrument(MappedInstrument):
         except OSError as error:
             raise LabError(f"cannot read the certificate {certificate} ({error})") from None
         self._client: Any = None
+        self._said: Any = None  # the last response
 
     def read_value(self, address: str) -> Any:
         """Value of ``Feature.Property``."""
@@ -66,11 +67,24 @@ class SilaInstrument(MappedInstrument):
         named = arguments if isinstance(arguments, Mapping) else {}
         running = self._try(lambda client: _member(client, address)(**named))
         if not hasattr(running, "get_responses"):
+            self._said = running
             return running
         while not self._try(lambda client: running.done):
             progress(float(running.progress or 0.0), f"{address}: {running.status}")
             self.wait(self.poll_s)
-        return self._try(lambda client: running.get_responses())
+        self._said = self._try(lambda client: running.get_responses())
+        return self._said
+
+    def act(self, job: Job, given: dict[str, Any], progress: Progress) -> Outcome:
+        """As ``MappedInstrument`` does; a response that itself says ``failed`` or ``fault`` is no success."""
+        self._said = None
+        outcome = super().act(job, given, progress)
+        status, report = (str(getattr(self._said, name, "")) for name in ("Status", "Report"))
+        if status == "fault":
+            raise InstrumentFault(f"{self.host}:{self.port}: {report[:2_000]}")
+        return (
+            Outcome("failed", message=report[:2_000], duration_s=outcome.duration_s) if status == "failed" else outcome
+        )
 
     def close(self) -> None:
         """Close the channel; the next exchange opens another."""

@@ -128,6 +128,15 @@ def test_limits_faults_and_unknown_capabilities_come_back_as_reports(bench):
         driver.invoke("AthanorInstrument.Run", remote("x") | {"Parameters": "{"}, quiet)
 
 
+def test_what_the_remote_device_calls_failed_or_broken_is_never_a_success(bench):
+    make, _, _ = bench
+    driver = make()
+    outcome = driver.run(job("hot", temperature_C=9000.0), quiet)
+    assert outcome.status == "failed" and "outside the limits" in outcome.message
+    with pytest.raises(InstrumentFault, match="cracked"):
+        driver.run(job("crack", **{"break": True}), quiet)
+
+
 def test_stop_reaches_the_device_while_it_runs(bench):
     make, plate, _ = bench
     driver, found = make(), []
