@@ -58,7 +58,7 @@ class Host:
         self.next_beat, self.leaving = now + self.beat_s, self.leaving or silent_s > 600
         self.attached = self.attached and silent_s < 3 * self.beat_s
         with contextlib.suppress(OSError, ValueError):  # no file: no controller
-            if (found := json.loads(self.endpoints.read_text())) != self.found: self.connect(found)
+            if (found := json.loads(self.endpoints.read_text())) != self.found or silent_s > 4: self.connect(found)
         state = {"stopped": self.known[""]["stop"] is not None}
         self.say("stop", "heartbeat")
         if not self.attached: return self.say("work", "announce", instrument=self.name, capabilities=[CAN], **state)
@@ -91,7 +91,7 @@ class Host:
             return self.say("work", "refused", command_id=mine, reason=f"epoch {epoch} is over")
         if epoch > self.known[""]["epoch"]: self.write("", epoch=epoch)
         self.heard = time.monotonic()
-        if verb == "heartbeat": self.attached = body["lease_s"] > 0
+        if verb == "heartbeat" and channel == "work": self.attached = body["lease_s"] > 0
         elif verb == "query": self.answer("known", i)
         elif verb == "acknowledge" and self.known.get(i, {}).get("report"): self.write(i, acknowledged=True)
         elif verb == "reset": self.write("", stop=None)
