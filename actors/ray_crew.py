@@ -12,6 +12,7 @@ from typing import Any
 
 from actors.crew import ROLES, build_role
 from actors.errors import ComputeLost
+from actors.ray_doors import LOOPBACK, check_private, private_folder, shut_cluster, shut_private
 from actors.spec import ScienceSpec
 
 _OBJECT_STORE_BYTES = 150_000_000
@@ -41,8 +42,11 @@ class RayCrew:
         await asyncio.to_thread(self._start, spec)
 
     def _start(self, spec: ScienceSpec) -> None:
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        if self._address is None:
+            shut_private()
+        else:
+            shut_cluster()
         import ray
         from ray.exceptions import RayError
 
@@ -50,14 +54,7 @@ class RayCrew:
             if ray.is_initialized():
                 ray.shutdown()
             if self._address is None:
-                ray.init(
-                    num_cpus=self._cpus,
-                    include_dashboard=False,
-                    log_to_driver=False,
-                    logging_level=logging.ERROR,
-                    object_store_memory=_OBJECT_STORE_BYTES,
-                    _node_ip_address="127.0.0.1",
-                )
+                _start_private(ray, self._cpus)
             else:
                 ray.init(address=self._address, log_to_driver=False, logging_level=logging.ERROR)
             self._actors = {name: self._actor(ray, name, spec) for name in ROLES}
@@ -98,13 +95,13 @@ class RayCrew:
 
 def knock() -> str:
     """Start a private Ray, ask it one thing and end it; returns Ray's version. Raises ComputeLost."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    shut_private()
     import ray
     from ray.exceptions import RayError
 
     try:
-        ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         try:
+            _start_private(ray, 1)
             answer = ray.get(ray.remote(num_cpus=1, max_retries=0)(_answer).remote(), timeout=60)
         finally:
             ray.shutdown()
@@ -113,6 +110,20 @@ def knock() -> str:
     if answer != _answer():
         raise ComputeLost(f"Ray answered {answer!r}")
     return ray.__version__
+
+
+def _start_private(ray: Any, cpus: int | None) -> None:
+    ray.init(
+        address="local",  # whatever RAY_ADDRESS says
+        num_cpus=cpus,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        object_store_memory=_OBJECT_STORE_BYTES,
+        _node_ip_address=LOOPBACK,
+        _temp_dir=str(private_folder() / "ray"),
+    )
+    check_private(ray)
 
 
 def _answer() -> int:

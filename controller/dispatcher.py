@@ -300,7 +300,9 @@ class Dispatcher:
         last = time.monotonic()
         while True:
             for name in list(self._lines):
-                await self._send(name, messages.Heartbeat(lease_s=self._lease_s))
+                # Whom we do not hear we tell nothing: it will notice, and connect anew.
+                if name in self.instruments and self.instruments[name].connected:
+                    await self._send(name, messages.Heartbeat(lease_s=self._lease_s))
             now = time.monotonic()
             late, last = now - last > 2 * self._heartbeat_s, now  # then it was our own loop that was busy
             for info in self.instruments.values():
@@ -487,6 +489,8 @@ class Dispatcher:
             await self._callers.hear(peer, body)
             return
         self._lines.setdefault(peer.name, Line()).stop_route = peer.route
+        if isinstance(body, messages.Heartbeat):  # the host must know that a stop would reach it
+            await self._send(peer.name, messages.Heartbeat(lease_s=self._lease_s), "stop")
         if isinstance(body, messages.Stopped):
             answered = self._stops.get(body.stop_id)
             if answered is not None and peer.name not in answered:

@@ -56,7 +56,7 @@ from instruments.messages import (
     decode,
 )
 from instruments.stop_ear import StopEar, Stopping
-from instruments.transport import Client
+from instruments.transport import DEAD_S, Client
 
 log = logging.getLogger("athanor.host")
 
@@ -107,7 +107,7 @@ class Host:
         self._volatile: dict[str, Any] = {}  # reports that the ledger could not store yet
         self._announced = False
         self._safe = True
-        self._heard = time.monotonic()
+        self._heard = self._connected = time.monotonic()
         self._lease_s = config.lease_s
         self._next_beat = 0.0
         self._leaving = ""
@@ -437,13 +437,15 @@ class Host:
     def _follow_controller(self) -> None:
         """A restarted controller listens elsewhere: look where."""
         endpoints = self._config.find()
-        if endpoints and endpoints["work"] != self._work.endpoint:
+        # A damaged length field makes a connection swallow what follows: after a long silence, try another one.
+        silent = time.monotonic() - max(self._heard, self._connected) > max(DEAD_S, 3 * self._config.heartbeat_s)
+        if endpoints and (endpoints["work"] != self._work.endpoint or silent):
             log.info("connecting to %s", endpoints["work"])
             if self._work.socket is not None:
                 self._poller.unregister(self._work.socket)
             self._work.connect(endpoints["work"])
             self._poller.register(self._work.socket, zmq.POLLIN)
-            self._announced = False
+            self._announced, self._connected = False, time.monotonic()
         if endpoints:
             self._ear.follow(endpoints["stop"])
 

@@ -14,7 +14,7 @@ import zmq
 from instruments.errors import ProtocolError
 from instruments.host_config import HostConfig
 from instruments.messages import Heartbeat, Outbox, Stop, Stopped, decode
-from instruments.transport import Client
+from instruments.transport import DEAD_S, Client
 from instruments.worker import Worker
 
 log = logging.getLogger("athanor.host")
@@ -41,6 +41,7 @@ class StopEar(threading.Thread):
         self._client = Client(context, keys=config.keys, name=config.name)
         self._outbox, self._hand, self._post = Outbox(session), hand, post
         self._period_s, self._endpoint, self._closing = config.heartbeat_s, "", threading.Event()
+        self._heard = 0.0
 
     def follow(self, endpoint: str) -> None:
         """Listen to the controller at ``endpoint``."""
@@ -56,10 +57,11 @@ class StopEar(threading.Thread):
         """Listen until closed."""
         next_beat = 0.0
         while not self._closing.is_set():
-            if self._endpoint and self._client.endpoint != self._endpoint:
-                self._client.connect(self._endpoint)
-                next_beat = 0.0
             now = time.monotonic()
+            silent = now - self._heard > max(DEAD_S, 3 * self._period_s)  # each heartbeat is answered
+            if self._endpoint and (self._client.endpoint != self._endpoint or silent):
+                self._client.connect(self._endpoint)
+                self._heard, next_beat = now, 0.0
             if now >= next_beat:
                 sent = self._client.send(self._outbox.wrap(Heartbeat()))
                 next_beat = now + (self._period_s if sent else min(0.1, self._period_s))
@@ -77,6 +79,7 @@ class StopEar(threading.Thread):
             except ProtocolError as error:
                 log.warning("a message on the stop channel was dropped: %s", error)
                 continue
+            self._heard = time.monotonic()
             if isinstance(body, Stop):
                 begun = time.monotonic()
                 error = self._hand.stop()

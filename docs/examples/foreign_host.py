@@ -58,7 +58,7 @@ class Host:
         self.next_beat, self.leaving = now + self.beat_s, self.leaving or silent_s > 600
         self.attached = self.attached and silent_s < 3 * self.beat_s
         with contextlib.suppress(OSError, ValueError):  # no file: no controller
-            if (found := json.loads(self.endpoints.read_text())) != self.found: self.connect(found)
+            if (found := json.loads(self.endpoints.read_text())) != self.found or silent_s > 4: self.connect(found)
         state = {"stopped": self.known[""]["stop"] is not None}
         self.say("stop", "heartbeat")
         if not self.attached: return self.say("work", "announce", instrument=self.name, capabilities=[CAN], **state)
@@ -92,7 +92,7 @@ class Host:
         if epoch > self.known[""]["epoch"]: self.write("", epoch=epoch)
         self.heard = time.monotonic()
         for k in {*head.get("acknowledges", []), *[i][verb != "acknowledge":]} & {*self.known}: self.write(k, kept=1)
-        if verb == "heartbeat": self.attached = body["lease_s"] > 0
+        if verb == "heartbeat" and channel == "work": self.attached = body["lease_s"] > 0
         elif verb == "query": self.answer("known", i)
         elif verb == "reset": self.write("", stop=None)
         elif verb == "release": self.leaving = True

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import signal
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +88,42 @@ class TalkativeKiln(Kiln):
 
     def inspect(self, job: Job) -> Outcome | None:
         return None
+
+
+class MortalKiln(BlindKiln):
+    """Its host dies right after the first firing of all, before anybody is told; without a sensor."""
+
+    def run(self, job: Job, progress: Progress) -> Outcome:
+        first = not self.book.exists()
+        outcome = super().run(job, progress)
+        if first:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return outcome
+
+
+class LyingGauge(Gauge):
+    """Reads what cannot be: NaN, infinities, a strength beyond physics, nothing; from the sixth sample on, well."""
+
+    def run(self, job: Job, progress: Progress) -> Outcome:
+        outcome = super().run(job, progress)
+        lies = [{"strength_MPa": x} for x in (math.nan, math.inf, -math.inf, 1e9)] + [{}]
+        number = int(job.sample.removeprefix("E"))
+        return replace(outcome, readings=lies[number - 1]) if number <= len(lies) else outcome
+
+
+class MumblingGauge(Gauge):
+    """Answers what no report can say: words for numbers, ragged arrays, another type, far too much; then well."""
+
+    def run(self, job: Job, progress: Progress) -> Outcome:
+        outcome = super().run(job, progress)
+        nonsense: list[Any] = [
+            replace(outcome, readings={"strength_MPa": "strong"}),
+            replace(outcome, arrays={"curve": [[1.0], [1.0, 2.0]]}),
+            {"strength_MPa": 5.0},
+            replace(outcome, arrays={"curve": bytes(65 << 20)}),
+        ]
+        number = int(job.sample.removeprefix("E"))
+        return nonsense[number // 2 - 1] if number % 2 == 0 and number // 2 <= len(nonsense) else outcome
 
 
 class StoppableKiln(Kiln):

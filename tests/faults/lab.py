@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from controller.run import begin
 from controller.rundir import RunDirectory
@@ -31,19 +32,20 @@ lab:
   timeout_s: 40
   instruments:
     kiln: {{driver: "tests.faults.drivers:{kiln}", settings: {{bench: "{bench}", seconds: {seconds}}}}}
-    gauge: {{driver: "tests.faults.drivers:Gauge", settings: {{seconds: {seconds}}}}}
-compute: {{backend: local}}
+    gauge: {{driver: "tests.faults.drivers:{gauge}", settings: {{seconds: {seconds}}}}}
+compute: {{backend: {compute}}}
 """
+DEFAULTS = {"budget": 3, "seconds": 0.0, "kiln": "Kiln", "gauge": "Gauge", "compute": "local"}
 
 
 class Bench:
-    """One run of the campaign in its own directory."""
+    """One run of the campaign in its own directory; ``changes`` are to ``DEFAULTS``."""
 
-    def __init__(self, folder: Path, *, budget: int = 3, seconds: float = 0.0, kiln: str = "Kiln") -> None:
+    def __init__(self, folder: Path, **changes: Any) -> None:
         self.folder, self.run = folder, RunDirectory(folder / "run")
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / "kiln.yaml"
-        file.write_text(CAMPAIGN.format(budget=budget, bench=folder, seconds=seconds, kiln=kiln))
+        file.write_text(CAMPAIGN.format(**{**DEFAULTS, "bench": folder, **changes}))
         begin(file, self.run, seed=None, budget=None)
 
     def start(self, who: str = "nobody", when: str = "after", number: int = 0) -> subprocess.Popen[str]:

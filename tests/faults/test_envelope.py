@@ -6,7 +6,7 @@ import json
 
 from controller.run import begin
 from controller.rundir import RunDirectory
-from tests.faults.lab import CAMPAIGN, Bench
+from tests.faults.lab import CAMPAIGN, DEFAULTS, Bench
 
 
 class Guarded(Bench):
@@ -15,8 +15,8 @@ class Guarded(Bench):
     def __init__(self, folder, section: str) -> None:
         self.folder, self.run = folder, RunDirectory(folder / "run")
         file = folder / "kiln.yaml"
-        text = CAMPAIGN.format(budget=8, bench=folder, seconds=0.0, kiln="Kiln") + f"safety: {section}\n"
-        file.write_text(text)
+        text = CAMPAIGN.format(**{**DEFAULTS, "budget": 8, "bench": folder})
+        file.write_text(f"{text}safety: {section}\n")
         begin(file, self.run, seed=None, budget=None)
 
 
