@@ -355,11 +355,9 @@ def lab(folder: Path, count: int, steps: int) -> None:
         acts = sum(map(len, books))
         gaps = [later[0] - earlier[1] for book in books for earlier, later in pairwise(book)]
         print(f"{instruments} instruments in {processes} host processes, {acts} steps through the whole loop:")
-        print(
-            f"  {acts / found['wall']:,.0f} durable step completions/s; CPU a step: controller {found['cpu'][0] / acts * 1e3:.2f} ms, ",
-            end="",
-        )
-        print(f"hosts {found['cpu'][1] / acts * 1e3:.2f} ms; executed twice: {found['twice']}")
+        controller, hosts = (seconds / acts * 1e3 for seconds in found["cpu"])
+        print(f"  {acts / found['wall']:,.0f} durable step completions/s; ", end="")
+        print(f"CPU a step: controller {controller:.2f} ms, hosts {hosts:.2f} ms; executed twice: {found['twice']}")
         print(f"  end of a step to the start of the next at the device: {percentiles(gaps)}")
         print(f"  in fsyncs (append + fsync p50 {floor * 1e3:.3f} ms): p50 {np.median(gaps) / floor:.1f}")
 

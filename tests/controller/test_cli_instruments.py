@@ -88,7 +88,7 @@ def test_a_person_is_an_instrument_of_a_real_campaign(campaign, capsys):
     assert main(["human", str(run), second, "--failed", "--note", "it crumbled", "--by", "Ana"]) == 0
     out, _ = process.communicate(timeout=120)
     assert process.returncode == 0, out
-    state, _ = RunDirectory(run).load()
+    state = RunDirectory(run).load()
     assert state.finished
     measured = [o.values for o in state.observations if o.values]
     assert [values["density_g_per_cm3"] for values in measured] == [3.1]

@@ -76,7 +76,14 @@ class Gauge:
         return Outcome("untouched")
 
 
-class TalkativeKiln(Kiln):
+class BlindKiln(Kiln):
+    """A kiln without a sensor: after a crash nobody can tell."""
+
+    def inspect(self, job: Job) -> Outcome | None:
+        return None
+
+
+class TalkativeKiln(BlindKiln):
     """A kiln without a sensor that says how far it is and what it last saw."""
 
     def run(self, job: Job, progress: Progress) -> Outcome:
@@ -85,9 +92,6 @@ class TalkativeKiln(Kiln):
 
     def health(self) -> dict[str, Any]:
         return {"temperature_C": 900, "files": ["/photos/kiln.jpg"]}
-
-    def inspect(self, job: Job) -> Outcome | None:
-        return None
 
 
 class MortalKiln(BlindKiln):
