@@ -44,7 +44,10 @@ def look_at_lab(lab: LabDirectory, *, key: str | None = None) -> dict[str, Any]:
     if holder is None:
         return {**found, "source": "files", "instruments": _from_files(lab)}
     try:
-        picture = ask(lab, key or _some_key(lab), Look(look_id=uuid.uuid4().hex), _picture_of, ANSWER_S)
+        key = key or _some_key(lab)
+        if (role := load_registry(lab.keys).named(key).role) not in ("operator", "observer"):
+            raise CampaignError(f"the key of {key} is a {role}'s: it may not look; name an operator's or observer's.")
+        picture = ask(lab, key, Look(look_id=uuid.uuid4().hex), _picture_of, ANSWER_S)
     except LabError as error:
         raise CampaignError(str(error)) from error
     if picture is None and lab.holder() is None:  # it has just ended

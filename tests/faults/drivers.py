@@ -148,3 +148,36 @@ class StoppableKiln(Kiln):
 
     def stop(self) -> None:
         self._stopped.set()
+
+
+class GatedKiln(Kiln):
+    """A kiln that goes on firing while the bench has a file ``closed``: a test need not hurry. Heeds its stop."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._stopped = threading.Event()
+
+    def run(self, job: Job, progress: Progress) -> Outcome:
+        self._stopped.clear()
+        outcome = super().run(job, progress)
+        while (self.book.parent / "closed").exists():
+            if self._stopped.wait(0.02):
+                return Outcome("failed", message="cooled down")
+        return outcome
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+
+class TalkativeKiln(GatedKiln):
+    """A kiln without a sensor that says how far it is and what it last saw."""
+
+    def run(self, job: Job, progress: Progress) -> Outcome:
+        progress(0.5, "hot")
+        return super().run(job, progress)
+
+    def health(self) -> dict[str, Any]:
+        return {"temperature_C": 900, "files": ["/photos/kiln.jpg"]}
+
+    def inspect(self, job: Job) -> Outcome | None:
+        return None
