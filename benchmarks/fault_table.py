@@ -195,7 +195,7 @@ def second_controller(folder: Path, size: Size) -> str:
     """A second controller on the same run."""
 
     def one(number: int) -> tuple[Bench, str, float]:
-        bench = Bench(folder / f"second-{number}", items=ITEMS, seconds=MOVE_S)
+        bench = Bench(folder / f"second-{number}", items=4, seconds=2.0)
         first = bench.resume()
         bench.amid_move(2)
         begin = time.monotonic()
@@ -231,8 +231,9 @@ def stop(folder: Path, size: Size) -> str:
     for number in range(1, size.stops + 1):
         controller = bench.resume()
         bench.amid_move(number)
+        lab, runs = estop.find_lab(bench.run.path)
         begin = time.monotonic()
-        done = estop.stop(bench.run, by="benchmark", reason="measured")
+        done = estop.stop(lab, runs, by="benchmark", reason="measured")
         answered.append((time.monotonic() - begin) * 1e3)
         if not done.complete:
             raise RuntimeError(f"the stop is not complete: {done}")
@@ -240,7 +241,7 @@ def stop(folder: Path, size: Size) -> str:
         controller.wait(HANGS_S)
         for unknown in describe_unknown(bench.run.load()):
             reconcile(bench.run, unknown["command"], "discard", by="benchmark", reason="stopped")
-        estop.reset(bench.run, by="benchmark", reason="measured")
+        estop.reset(lab, runs, by="benchmark", reason="measured")
     again = bench.counts().twice
     return (
         f"request to device told: p50 **{np.median(told):.1f} ms**, max **{max(told):.1f} ms** (n = {len(told)}); "
