@@ -114,16 +114,12 @@ class ScpiSourceMeter(ScpiInstrument):
     def __init__(
         self,
         *,
-        workdir: Path,
-        address: str,
-        visa_backend: str = "@py",
-        timeout_s: float = 2.0,
-        model: str = "",
         max_voltage_V: float = 20.0,
         max_current_A: float = 0.1,
         max_points: int = 1_000,
+        **shared: Any,
     ) -> None:
-        super().__init__(workdir=workdir, address=address, visa_backend=visa_backend, timeout_s=timeout_s, model=model)
+        super().__init__(**shared)
         volts = Limit(-max_voltage_V, max_voltage_V)
         self.limits = {
             "voltage_V": volts,
@@ -227,7 +223,7 @@ class ScpiSourceMeter(ScpiInstrument):
 class ScpiLcrMeter(ScpiInstrument):
     """Capability ``impedance``: parallel capacitance and dissipation at each frequency (Keysight E4980 family).
 
-    ``frequency_Hz`` is one number or a list; ``level_V`` is the oscillator's; ``bias_V`` a direct voltage on top.
+    ``frequency_Hz`` is one number or a list; ``level_V`` is the oscillator's.
 
     Readings, at the last frequency: ``capacitance_F``, ``dissipation``; array ``spectrum``: Hz, F, dissipation.
     """
@@ -237,16 +233,12 @@ class ScpiLcrMeter(ScpiInstrument):
     def __init__(
         self,
         *,
-        workdir: Path,
-        address: str,
-        visa_backend: str = "@py",
-        timeout_s: float = 5.0,
-        model: str = "",
         max_frequency_Hz: float = 2e6,
         max_level_V: float = 2.0,
         max_points: int = 1_000,
+        **shared: Any,
     ) -> None:
-        super().__init__(workdir=workdir, address=address, visa_backend=visa_backend, timeout_s=timeout_s, model=model)
+        super().__init__(**({"timeout_s": 5.0} | shared))  # at 20 Hz it takes its time
         self.limits = {"frequency_Hz": Limit(20.0, max_frequency_Hz), "level_V": Limit(0.005, max_level_V)}
         self.max_points = max_points
         if max_points < 1:
