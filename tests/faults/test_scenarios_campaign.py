@@ -90,7 +90,16 @@ def test_e2_a_driver_that_dies_after_acting_is_never_asked_to_act_again_without_
     code, _, _ = bench.finish()
     assert code == 5, "asking again does not answer it"
     assert acts(bench) == before
-    verdict = ("reconcile", bench.run.path, unknown["command_id"], "done", "shrinkage_pct=10.5", "--by", "Ada")
+    verdict = (
+        "reconcile",
+        bench.run.path,
+        unknown["command_id"],
+        "done",
+        "--reading",
+        "shrinkage_pct=10.5",
+        "--by",
+        "Ada",
+    )
     code, _, err = said(*verdict)
     assert code == 0, err
     bench.resume_until_finished(1)
