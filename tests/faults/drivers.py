@@ -83,17 +83,6 @@ class BlindKiln(Kiln):
         return None
 
 
-class TalkativeKiln(BlindKiln):
-    """A kiln without a sensor that says how far it is and what it last saw."""
-
-    def run(self, job: Job, progress: Progress) -> Outcome:
-        progress(0.5, "hot")
-        return super().run(job, progress)
-
-    def health(self) -> dict[str, Any]:
-        return {"temperature_C": 900, "files": ["/photos/kiln.jpg"]}
-
-
 class MortalKiln(BlindKiln):
     """Its host dies right after the first firing of all, before anybody is told; without a sensor."""
 
