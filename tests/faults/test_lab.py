@@ -322,7 +322,6 @@ def test_a_person_sees_all_evidence_and_gives_a_verdict_while_the_controller_goe
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
     wait_until(lambda: one.load()[0].unknown())
-    shared.open()
     code, out, err = said("reconcile", one.path)
     assert code == 0, err
     assert "fire x = " in out
@@ -346,6 +345,7 @@ def test_a_person_sees_all_evidence_and_gives_a_verdict_while_the_controller_goe
     code, out, err = said(*verdict, "--evidence", photo, "--evidence", "I held it")
     assert code == 0, err
     assert "reconciled: " in out
+    shared.open()
     code, err = finish(first)
     assert code == 0, err
     (event,) = [event for event in _events(one) if event.kind == "reconciled"]
