@@ -63,9 +63,9 @@ def log_best_probability_between(mean: Tensor, std: Tensor, low: float, high: fl
 
     Certainty is best inside; outside, the chance to come back over the nearer bound falls with the spread.
     """
-    return torch.special.log_ndtr((torch.minimum(mean - low, high - mean) / std.clamp_min(1e-9)).clamp_min(-1e12)).where(
-        (mean < low) | (mean > high), torch.zeros_like(mean)
-    )
+    return torch.special.log_ndtr(
+        (torch.minimum(mean - low, high - mean) / std.clamp_min(1e-9)).clamp_min(-1e12)
+    ).where((mean < low) | (mean > high), torch.zeros_like(mean))
 
 
 def _log_excess(mean: Tensor, std: Tensor, threshold: Tensor) -> Tensor:

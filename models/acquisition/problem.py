@@ -113,7 +113,9 @@ def build_problem(
     observed = [o.candidate for o in observations]
     raw = pool.features
     squash = FeatureScaling(raw if is_mapped(raw) else np.asarray(raw, dtype=float))
-    pool_X = UnitFeatures(raw, squash) if isinstance(raw, np.memmap) and is_mapped(raw) else squash(np.asarray(raw, float))
+    pool_X = (
+        UnitFeatures(raw, squash) if isinstance(raw, np.memmap) and is_mapped(raw) else squash(np.asarray(raw, float))
+    )
     observed_X = squash(_featurize(pool, observed, raw.shape[1]))
     pending_X = squash(_featurize(pool, pending, raw.shape[1]))
     rows = matching_rows(pool, pool_X, [*observed, *pending], np.concatenate([observed_X, pending_X]))
