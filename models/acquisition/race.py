@@ -34,8 +34,8 @@ class Race:
         admit: how many candidates join the race at a time.
     """
 
-    def __init__(self, problem: Problem, beliefs: Beliefs, sweep: Sweep = sweep, admit: int = _ADMIT) -> None:
-        self._sweep, self._admit = sweep, max(1, admit)
+    def __init__(self, problem: Problem, beliefs: Beliefs, sweep: Sweep = sweep, admit: int | None = None) -> None:
+        self._sweep, self._admit = sweep, _ADMIT if admit is None else admit
         self._believed, self._conditions = beliefs, 0
         self._waiting = np.where(problem.eligible, np.float32(np.inf), np.float32(-np.inf))  # bounds, -inf once racing
         self._rows = np.zeros(0, dtype=np.int64)
