@@ -30,6 +30,8 @@ def test_a_map_reads_as_the_array_that_it_is(tmp_path, dtype, offset):
     np.testing.assert_array_equal(features[650:2000], X[650:])
     np.testing.assert_array_equal(features[[5, 699, 5]], X[[5, 699, 5]])
     np.testing.assert_array_equal(features[12], X[12])
+    np.testing.assert_array_equal(features.stretch(100, 900)[[0, 599]], X[[100, 699]])
+    assert len(features.stretch(100, 900)) == 600
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(features))[3:5], X[3:5])  # noqa: S301
 
 
