@@ -91,14 +91,14 @@ def http_answers(port: int) -> list[str]:
     return given
 
 
-def rpc_answers(port: int, token: str = "") -> dict[str, str]:
+def rpc_answers(port: int, token: str = "", methods: tuple[str, ...] = RPC_KNOCKS) -> dict[str, str]:
     """gRPC method -> status code, for every method that is served here at all."""
     import grpc
 
     metadata = [("authorization", f"Bearer {token}")] if token else []
     codes = {}
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-        for method in RPC_KNOCKS:
+        for method in methods:
             call = channel.unary_unary(method, request_serializer=bytes, response_deserializer=bytes)
             try:
                 call(b"", timeout=2, metadata=metadata)
