@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,6 +11,9 @@ from actors.generator import Block
 from actors.orders import ChoiceAnswer, ChoiceOrder, StageReport
 from actors.spec import ScienceSpec
 from models.pool import CandidatePool
+
+if TYPE_CHECKING:
+    from models.acquisition.sweep import Sweep
 
 
 class AcquisitionRole:
@@ -21,6 +25,11 @@ class AcquisitionRole:
         self._acquisition = spec.acquisition.build(
             "acquisitions", objectives=list(spec.objectives), constraints=list(spec.constraints)
         )
+
+    def spread(self, sweep: Sweep) -> None:
+        """Let passes over large pools be made elsewhere, where the acquisition makes any."""
+        if hasattr(self._acquisition, "sweep"):
+            self._acquisition.sweep = sweep
 
     def absorb(self, block: Block) -> int:
         """Add a screened block to the pool; return the pool's size."""

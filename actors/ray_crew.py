@@ -135,6 +135,10 @@ class RoleActor:
 
     def __init__(self, name: str, spec_json: str) -> None:
         self._role = build_role(name, ScienceSpec.model_validate_json(spec_json))
+        if name == "acquisition":
+            from actors.sweepers import RaySweep
+
+            self._role.spread(RaySweep())
 
     def call(self, method: str, *arguments: Any) -> Any:
         """Call a method of the role."""

@@ -49,7 +49,7 @@ def shut_private() -> None:
 
 def check_private(ray: Any) -> None:
     """Raise ComputeLost unless the private Ray that has been started is shut."""
-    from ray._raylet import AuthenticationMode, get_authentication_mode
+    from ray._raylet import AuthenticationMode, get_authentication_mode  # type: ignore[attr-defined]
 
     address = ray.util.get_node_ip_address()
     if address != LOOPBACK:

@@ -346,7 +346,7 @@ def _cpu_s(lab: Lab) -> tuple[float, float]:
 
 
 def lab(folder: Path, count: int, steps: int) -> None:
-    for instruments, processes, number in ((1, 1, 2_000), (count, 8, steps), (count, count, steps)):
+    for instruments, processes, number in ((1, 1, 2_000), (count, 8, steps)):
         before = fsync_s(folder)
         where = folder / f"lab-{instruments}-{processes}"
         found = asyncio.run(_serve(where, instruments, processes, number))

@@ -20,6 +20,7 @@ from controller.callers import Callers
 from controller.lines import Flight, InstrumentInfo, Line, OnProgress
 from instruments import messages
 from instruments.errors import Fenced, InstrumentLost, LabError, OutcomeUnknown, ProtocolError, Refused
+from instruments.host_config import HEARTBEAT_S
 from instruments.messages import Command, Inbox, Message, Outbox, Report, decode
 from instruments.transport import Channel, Peer, Server, write_endpoints
 
@@ -67,7 +68,7 @@ class Dispatcher:
         epoch: int,
         endpoint_file: Path,
         address: str = "tcp://127.0.0.1:*",
-        heartbeat_s: float = 1.0,
+        heartbeat_s: float = HEARTBEAT_S,
         lease_s: float = 30.0,
         loss_timeout_s: float = 120.0,
         resend_s: float = 1.0,
@@ -299,10 +300,11 @@ class Dispatcher:
     async def _beat(self) -> None:
         last = time.monotonic()
         while True:
-            for name in list(self._lines):
+            beat = self._outboxes["work"].wrap(messages.Heartbeat(lease_s=self._lease_s))
+            for name, line in list(self._lines.items()):
                 # Whom we do not hear we tell nothing: it will notice, and connect anew.
-                if name in self.instruments and self.instruments[name].connected:
-                    await self._send(name, messages.Heartbeat(lease_s=self._lease_s))
+                if name in self.instruments and self.instruments[name].connected and self._server is not None:
+                    await self._server.send("work", line.route, beat)
             now = time.monotonic()
             late, last = now - last > 2 * self._heartbeat_s, now  # then it was our own loop that was busy
             for info in self.instruments.values():

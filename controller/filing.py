@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, insort
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from actors.orders import Offer
 from controller.tasks import CommandTask, PlanTask, ReturnTask
@@ -16,6 +16,7 @@ from controller.tasks import CommandTask, PlanTask, ReturnTask
 if TYPE_CHECKING:
     from controller.records import Command, Experiment, InstrumentState, State
 
+T = TypeVar("T")
 Key = tuple[float, int, str]
 """(latest begin of the next step in lab seconds, number of the experiment, its id): the order of urgency."""
 
@@ -143,7 +144,7 @@ class Filing:
                     self.offered[capability] = offer
 
 
-def _keep(index: dict[str, object], name: str, value: object, wanted: bool) -> None:
+def _keep(index: dict[str, T], name: str, value: T, wanted: bool) -> None:
     if wanted:
         index.setdefault(name, value)
     else:

@@ -113,6 +113,7 @@ def _take_recipe(state: State, experiment: Experiment, event: ev.RecipePlanned) 
     used_hours = sum(instrument.busy_s for instrument in state.instruments.values()) / 3600
     wrong = [sentence for step in recipe.steps for sentence in breaches(safety, step) or state.nobody_may(step)]
     wrong += forbidden_use(safety, experiment.candidate.composition, recipe) + unpriced(safety, recipe)
+    wrong = list(dict.fromkeys(wrong))
     capped = over_the_cap(safety, state.planned, used_hours, wanted)
     if wrong or capped:
         experiment.ended = ("failed_measurement", f"not safe, never sent to the lab: {'; '.join([*wrong, *capped])}")

@@ -22,8 +22,18 @@ class Planned:
 
 
 def best_greedy(problem: ScheduleProblem) -> list[Planned]:
-    """The best of a few greedy schedules. Each has every work of the problem."""
-    return min((_Greedy(problem, share).plan() for share in PATIENCE), key=lambda plan: rank(problem, plan))
+    """The best of a few greedy schedules. Each has every work of the problem.
+
+    They differ in patience and in who is first among equals: who was chosen first, or those together that can share
+    acts later, the longest or the shortest of them first.
+    """
+    orders = [list(problem.jobs), sorted(problem.jobs, key=_shared), sorted(problem.jobs, key=_shared, reverse=True)]
+    plans = (_Greedy(problem, order, share).plan() for order in orders for share in PATIENCE)
+    return min(plans, key=lambda plan: rank(problem, plan))
+
+
+def _shared(job: Job) -> list[tuple[float, str]]:
+    return [(work.duration_s, work.kind) for work in job.works if any(room > 1 for _, room in work.options)]
 
 
 def rank(problem: ScheduleProblem, plan: list[Planned]) -> tuple[int, float]:
@@ -76,10 +86,10 @@ class _Act:
 class _Greedy:
     """Time goes forward; always the act that can be decided on first."""
 
-    def __init__(self, problem: ScheduleProblem, patience: float) -> None:
+    def __init__(self, problem: ScheduleProblem, jobs: list[Job], patience: float) -> None:
         self._patience, self._free_s = patience, dict(problem.free_s)
         self._runners = [
-            _Runner(job, job.ready_s, math.inf if job.due_s is None else job.due_s, job.begun) for job in problem.jobs
+            _Runner(job, job.ready_s, math.inf if job.due_s is None else job.due_s, job.begun) for job in jobs
         ]
         begun = sum(one.inside for one in self._runners)
         self._homes, self._freed_s = (math.inf if problem.storage is None else problem.storage - begun), 0.0

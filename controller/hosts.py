@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import instruments
-from instruments.host_config import HostConfig
+from instruments.host_config import HEARTBEAT_S, HostConfig
 from instruments.ledger import lock_path
 from instruments.limits import Envelope
 from instruments.process import ProcessIdentity, living_holder
@@ -81,7 +81,7 @@ class LocalHosts:
         endpoint_file: Path,
         lease_s: float = 30.0,
         linger_s: float = 600.0,
-        heartbeat_s: float = 1.0,
+        heartbeat_s: float = HEARTBEAT_S,
         on_event: Callable[[str, str, str], None] | None = None,
         python: str = sys.executable,
     ):

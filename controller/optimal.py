@@ -38,7 +38,7 @@ def make_schedule(problem: ScheduleProblem) -> ev.ScheduleMade:
         return ev.ScheduleMade(schedule=problem.number, acts=(), solver=solver, reason="no sample waits")
     greedy = best_greedy(problem)
     solved = _solve(problem, greedy)
-    best = min([greedy, *([solved] if solved else [])], key=lambda plan: rank(problem, plan))
+    best = solved if solved is not None and rank(problem, solved) < rank(problem, greedy) else greedy
     acts = tuple(
         ev.Act(
             instrument=act.instrument,

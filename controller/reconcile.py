@@ -57,8 +57,8 @@ def _evidence(lab: LabDirectory, state: State, command: Any) -> dict[str, Any]:
     if (entry := lab.in_ledger(order.instrument, order.command_id)) is not None:
         found["ledger"] = ": ".join(filter(None, entry))
     said = read_last_word(lab.path / "hosts" / order.instrument)
-    progress, facts = said.get("progress") or {}, said.get("facts") or {}
-    if progress.get("command_id") == order.command_id:
+    progress, facts = (said.get("progress") or {}).get(order.command_id), said.get("facts") or {}
+    if progress:
         words = f"{progress['fraction']:.0%} {progress['message']}".strip()
         found["progress"] = f"{words} ({_age(progress)})"
     values = facts.get("values") or command.facts

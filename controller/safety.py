@@ -8,37 +8,21 @@ recipe is compiled and again before each command leaves; the instruments' hosts 
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from actors.orders import Offer, Recipe, Step
+from instruments.forbidden import materials_in
 from instruments.limits import Envelope, leaves
 
-_FORMULA = re.compile(r"(?:[A-Z][a-z]?|[\d.()\[\]·*]+)+")
-_ELEMENT = re.compile(r"[A-Z][a-z]?")
 _HOURS = {"h": 1.0, "hours": 1.0, "min": 1 / 60, "minutes": 1 / 60, "s": 1 / 3600, "seconds": 1 / 3600}
 
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Forbidden(_Section):
-    """What must not be used. ``together`` lists materials or elements that must not meet in one recipe."""
-
-    elements: tuple[str, ...] = ()
-    precursors: tuple[str, ...] = ()
-    together: tuple[tuple[str, ...], ...] = ()
-
-    @model_validator(mode="after")
-    def _pairs(self) -> Forbidden:
-        if any(len(set(group)) < 2 for group in self.together):
-            raise ValueError("together: each entry names two or more different materials or elements")
-        return self
 
 
 class Totals(_Section):
@@ -74,7 +58,6 @@ class ApprovalRule(_Section):
 class Safety(Envelope):
     """The ``safety`` section. Parameters are named ``capability.parameter``, e.g. ``arc_melt.current_A``."""
 
-    forbidden: Forbidden = Forbidden()
     max: Totals = Totals()
     prices: Prices = Prices()
     approval: ApprovalRule | None = None
@@ -102,11 +85,7 @@ class Safety(Envelope):
         return Safety(
             limits=both.limits,
             allowed=both.allowed,
-            forbidden=Forbidden(
-                elements=_union(lab.forbidden.elements, self.forbidden.elements),
-                precursors=_union(lab.forbidden.precursors, self.forbidden.precursors),
-                together=_union(lab.forbidden.together, self.forbidden.together),
-            ),
+            forbidden=both.forbidden,
             max=Totals(
                 **{what: _least(getattr(lab.max, what), getattr(self.max, what)) for what in Totals.model_fields}
             ),
@@ -150,16 +129,9 @@ def misfits(own: Envelope, offer: Offer, step: Step) -> list[str]:
     return found
 
 
-def forbidden_use(safety: Safety, composition: Iterable[str], recipe: Recipe) -> list[str]:
+def forbidden_use(safety: Safety, composition: Collection[str], recipe: Recipe) -> list[str]:
     """A sentence for every forbidden element, precursor or combination that a recipe uses."""
-    materials = set(_materials(recipe))
-    elements = set(composition).union(*(_elements(material) for material in materials))
-    found = [f"the element {name} is forbidden" for name in safety.forbidden.elements if name in elements]
-    found += [f"{name} is forbidden" for name in safety.forbidden.precursors if name in materials]
-    for group in safety.forbidden.together:
-        if all(name in materials or name in elements for name in group):
-            found.append(f"{' and '.join(group)} must not come together")
-    return found
+    return safety.forbidden.used(set(_materials(recipe)), composition)
 
 
 def amounts(safety: Safety, recipe: Recipe) -> Amounts:
@@ -298,18 +270,10 @@ def _both_rules(one: ApprovalRule | None, other: ApprovalRule | None) -> Approva
 
 
 def _materials(recipe: Recipe) -> Iterator[str]:
-    """Names of what goes in: weighed precursors, keys of amounts (``masses_g``), and words (solvent, atmosphere)."""
+    """Names of what goes in: weighed precursors, and what the steps name."""
     yield from (name for name, mass_g in recipe.precursors_g.items() if mass_g > 0)
     for step in recipe.steps:
-        for name, value in step.parameters.items():
-            if isinstance(value, str):
-                yield value
-            elif isinstance(value, Mapping) and name.endswith(("_g", "_mg", "_mL", "_uL", "_mol")):
-                yield from map(str, value)
-
-
-def _elements(material: str) -> set[str]:
-    return set(_ELEMENT.findall(material)) if _FORMULA.fullmatch(material) else set()
+        yield from materials_in(step.parameters)
 
 
 def _hours(parameters: Mapping[str, Any]) -> Iterator[float]:

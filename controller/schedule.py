@@ -59,7 +59,8 @@ def _begin(state: State, turn: Turn, act: ev.Act) -> None:
         step = one.next_step
         if step is None or not state.may_take(act.instrument, step) or turn.refuse_unsafe(one, step):
             return
-    if turn.in_time(members, act.instrument):
+    # At its planned time the plan has seen further than the estimate of a turn; before, the estimate decides.
+    if state.now_s >= act.start_s or turn.in_time(members, act.instrument):
         turn.order(members, act.instrument)
 
 

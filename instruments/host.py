@@ -66,6 +66,8 @@ QUEUE_LENGTH = 2
 ACCEPT_S = 0.05
 """An act that is over sooner is answered by its report alone."""
 CONNECTING_S = 0.05
+LOOK_S = 1.0
+"""How often to look whether a controller listens elsewhere now."""
 RESEND_S, RESEND_MAX_S = 1.0, 15.0
 
 
@@ -109,7 +111,7 @@ class Host:
         self._safe = True
         self._heard = self._connected = time.monotonic()
         self._lease_s = config.lease_s
-        self._next_beat = 0.0
+        self._next_beat = self._next_look = 0.0
         self._leaving = ""
         self._garbage = 0
         self._exit = EXIT_OK
@@ -160,6 +162,7 @@ class Host:
     def _wait(self) -> None:
         due = min(
             self._next_beat,
+            self._next_look,
             *self._accept_due.values(),
             *(x.due for x in self._unacknowledged.values() if self._announced),
             math.inf,
@@ -404,11 +407,13 @@ class Host:
     def _tick(self) -> None:
         now = time.monotonic()
         silent = now - self._heard
+        if now >= self._next_look:
+            self._next_look = now + min(LOOK_S, self._config.heartbeat_s)
+            self._follow_controller()
         if now >= self._next_beat:
             self._next_beat = now + self._config.heartbeat_s
             if silent > 3 * self._config.heartbeat_s:
                 self._announced = False
-            self._follow_controller()
             self._write(self._ledger.flush, "acknowledgements")
             if self._announced:
                 self._send_health()
@@ -445,7 +450,7 @@ class Host:
                 self._poller.unregister(self._work.socket)
             self._work.connect(endpoints["work"])
             self._poller.register(self._work.socket, zmq.POLLIN)
-            self._announced, self._connected = False, time.monotonic()
+            self._announced, self._connected, self._next_beat = False, time.monotonic(), 0.0
         if endpoints:
             self._ear.follow(endpoints["stop"])
 

@@ -9,6 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from instruments.limits import Envelope
 from instruments.transport import Channel, read_endpoints
 
+HEARTBEAT_S = 2.0
+"""A host that is silent for three and a half of these is not there."""
+
 
 class HostConfig(BaseModel):
     """The host's file.
@@ -37,7 +40,7 @@ class HostConfig(BaseModel):
     keys: Path
     endpoint_file: Path | None = None
     endpoints: dict[Channel, str] | None = None
-    heartbeat_s: float = Field(default=1.0, gt=0)
+    heartbeat_s: float = Field(default=HEARTBEAT_S, gt=0)
     lease_s: float = Field(default=30.0, gt=0)
     linger_s: float | None = Field(default=600.0, ge=0)
 

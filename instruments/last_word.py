@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 FILE = "last_word.json"
+KEPT = 16
+"""The progress of so many commands is kept."""
 
 
 class LastWord:
@@ -24,7 +26,10 @@ class LastWord:
 
     def progress(self, command_id: str, fraction: float, message: str) -> None:
         """Note how far a command is."""
-        self._write(progress={"command_id": command_id, "fraction": fraction, "message": message, "at_s": time.time()})
+        known = dict(self._said.get("progress") or {})
+        known.pop(command_id, None)
+        known[command_id] = {"fraction": fraction, "message": message, "at_s": time.time()}
+        self._write(progress=dict(list(known.items())[-KEPT:]))
 
     def facts(self, facts: dict[str, Any]) -> None:
         """Note the driver's facts."""
@@ -39,7 +44,7 @@ class LastWord:
 
 
 def read_last_word(workdir: Path) -> dict[str, Any]:
-    """What a host left: ``progress`` (command_id, fraction, message, at_s) and ``facts`` (values, at_s), if any."""
+    """What a host left: ``progress`` (command id -> fraction, message, at_s) and ``facts`` (values, at_s), if any."""
     try:
         said = json.loads((workdir / FILE).read_text())
     except (OSError, ValueError):

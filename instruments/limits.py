@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from instruments.driver import Capability, Limit
+from instruments.forbidden import Forbidden, materials_in
 
 
 class Bounds(BaseModel):
@@ -42,12 +43,14 @@ class Envelope(BaseModel):
     Attributes:
         limits: bounds of numbers.
         allowed: the only values of words, e.g. ``{"sinter.atmosphere": ["air", "O2"]}``.
+        forbidden: what must not be used at all.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     limits: dict[str, Bounds] = Field(default_factory=dict)
     allowed: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    forbidden: Forbidden = Forbidden()
 
     @model_validator(mode="after")
     def _names_are_whole(self) -> Envelope:
@@ -62,7 +65,7 @@ class Envelope(BaseModel):
         return [*self.limits, *self.allowed]
 
     def breaches(self, capability: str, parameters: Mapping[str, Any]) -> list[str]:
-        """A sentence for every parameter of a command that is outside.
+        """A sentence for every parameter of a command that is outside, and for what it uses though it is forbidden.
 
         Lists and objects are judged leaf by leaf. A guarded parameter that is not given, or is not a number where one
         is due, cannot be judged and is outside too.
@@ -77,7 +80,7 @@ class Envelope(BaseModel):
                 continue
             for value in leaves(parameters[parameter]):
                 found += self._judge(name, value)
-        return found
+        return found + self.forbidden.used(set(materials_in(parameters))) if self.forbidden else found
 
     def _judge(self, name: str, value: Any) -> Iterator[str]:
         if (bounds := self.limits.get(name)) is not None:
@@ -104,7 +107,7 @@ class Envelope(BaseModel):
             if not allowed[name]:
                 words = f"{', '.join(self.allowed[name])} and {', '.join(other.allowed[name])}"
                 raise ValueError(f"{name}: {words} have nothing in common")
-        return Envelope(limits=limits, allowed=allowed)
+        return Envelope(limits=limits, allowed=allowed, forbidden=self.forbidden.union(other.forbidden))
 
 
 def overlap(one: Bounds, other: Bounds) -> Bounds:

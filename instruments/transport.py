@@ -145,13 +145,13 @@ class Server:
             self._sockets[channel] = socket
             self._arrived[channel] = asyncio.Event()
             # ZeroMQ's own asyncio sockets cost as much again as everything else that is done for a message.
-            loop.add_reader(socket.fd, self._arrived[channel].set)
+            loop.add_reader(_descriptor(socket), self._arrived[channel].set)
             try:
                 socket.bind(address_of(channel, self._address))
             except zmq.ZMQError as error:
                 self.close()
                 raise LabError(f"cannot listen on {self._address} ({error}); choose another address") from None
-        return {channel: _reachable(socket.last_endpoint.decode()) for channel, socket in self._sockets.items()}
+        return {channel: _reachable(_bound(socket)) for channel, socket in self._sockets.items()}
 
     async def receive(self, channel: Channel) -> tuple[Peer, list[bytes]] | None:
         """Wait for the next message: who, and its frames. None where the sender's key has left the registry."""
@@ -207,7 +207,7 @@ class Server:
         """Close everything; what was not sent is dropped."""
         for channel, socket in self._sockets.items():
             with contextlib.suppress(RuntimeError):  # the loop may have ended before us
-                asyncio.get_running_loop().remove_reader(socket.fd)
+                asyncio.get_running_loop().remove_reader(_descriptor(socket))
             socket.monitor(None, 0)  # type: ignore[arg-type]
             self._monitors[channel].close(0)
             socket.close(0)
@@ -301,6 +301,14 @@ def read_endpoints(path: Path) -> dict[Channel, str] | None:
         return {"work": str(found["work"]), "stop": str(found["stop"])}
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _descriptor(socket: Any) -> int:
+    return socket.fd
+
+
+def _bound(socket: Any) -> str:
+    return socket.last_endpoint.decode()
 
 
 def _readable(socket: zmq.Socket) -> bool:

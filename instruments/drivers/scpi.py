@@ -236,9 +236,10 @@ class ScpiLcrMeter(ScpiInstrument):
         max_frequency_Hz: float = 2e6,
         max_level_V: float = 2.0,
         max_points: int = 1_000,
+        timeout_s: float = 5.0,
         **shared: Any,
     ) -> None:
-        super().__init__(**({"timeout_s": 5.0} | shared))  # at 20 Hz it takes its time
+        super().__init__(timeout_s=timeout_s, **shared)
         self.limits = {"frequency_Hz": Limit(20.0, max_frequency_Hz), "level_V": Limit(0.005, max_level_V)}
         self.max_points = max_points
         if max_points < 1:

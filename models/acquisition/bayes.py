@@ -244,11 +244,13 @@ def _reproducible(threads: int, seed: int) -> Iterator[None]:
     load_botorch()
     from botorch.exceptions.warnings import BotorchWarning
     from linear_operator.utils.warnings import NumericalWarning
+    from threadpoolctl import threadpool_limits
 
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        # scipy's and numpy's BLAS too: their threads spin while they wait, ten times what small problems need
+        with threadpool_limits(threads), torch.random.fork_rng(devices=[]), warnings.catch_warnings():
             warnings.simplefilter("ignore", category=BotorchWarning)
             warnings.simplefilter("ignore", category=NumericalWarning)
             torch.manual_seed(seed)

@@ -14,6 +14,7 @@ from models.acquisition.unit_features import BLOCK_ROWS, Features, FeatureScalin
 from models.candidate import Candidate, digest
 from models.errors import UnknownNameError
 from models.observation import Constraint, Objective, Observation
+from models.pool import CandidatePool
 from models.roles import Pool
 
 Number = TypeVar("Number", float, np.ndarray)
@@ -153,6 +154,9 @@ def matching_rows(pool: Pool, pool_X: Features, candidates: Sequence[Candidate],
     found = np.full(len(candidates), -1)
     if not len(candidates) or not len(pool_X):
         return found
+    if isinstance(pool, CandidatePool):  # it knows
+        places = [pool.position_of(candidate) for candidate in candidates]
+        return np.array([-1 if place is None else place for place in places])
     direction = np.cos(1.0 + 2.3 * np.arange(pool_X.shape[1]))  # any fixed one: projects a row to a sortable number
     keys = X @ direction
     ranked = np.sort(keys)
@@ -179,16 +183,21 @@ def matching_rows(pool: Pool, pool_X: Features, candidates: Sequence[Candidate],
 def data_hash(pool: Pool, observations: Sequence[Observation], pending: Sequence[Candidate]) -> str:
     """Digest of all that a choice saw."""
     features = pool.features
-    content = hashlib.sha256()
-    for start in range(0, len(features), BLOCK_ROWS):
-        content.update(np.ascontiguousarray(features[start : start + BLOCK_ROWS], dtype=float))
     seen = {
-        "pool": content.hexdigest(),
+        "pool": pool.features_digest() if isinstance(pool, CandidatePool) else _digest(features),
         "shape": list(features.shape),
         "observations": [o.model_dump(mode="json") for o in observations],
         "pending": [c.model_dump(mode="json") for c in pending],
     }
     return digest(seen)
+
+
+def _digest(features: np.ndarray) -> str:
+    content = hashlib.sha256()
+    read = UnitFeatures(features) if isinstance(features, np.memmap) and is_mapped(features) else features
+    for start in range(0, len(features), BLOCK_ROWS):
+        content.update(np.ascontiguousarray(read[start : start + BLOCK_ROWS], dtype=float))
+    return content.hexdigest()
 
 
 def generator_seed(seed: int) -> int:

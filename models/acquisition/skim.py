@@ -1,4 +1,4 @@
-"""A cheap look at a Gaussian process: what it cannot exceed, for a whole pool, in float32 where that is safe."""
+"""A cheap look at a Gaussian process: what it cannot exceed, for a whole pool, in single precision where it is safe."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 from collections.abc import Iterator
+from copy import copy
 from typing import Any, Protocol
 
 import numpy as np
@@ -51,6 +52,13 @@ class UnitFeatures:
 
     def __len__(self) -> int:
         return self._rows
+
+    def stretch(self, start: int, stop: int) -> UnitFeatures:
+        """The rows from ``start`` up to ``stop`` by themselves."""
+        part = copy(self)
+        part._offset = self._offset + start * self._columns * self._dtype.itemsize
+        part._rows = max(0, min(stop, self._rows) - start)
+        return part
 
     def __getitem__(self, rows: Any, /) -> np.ndarray:
         """Features of one row (d,), or of a slice of step 1 or an array of rows (k, d)."""

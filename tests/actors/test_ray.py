@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 
 import psutil
 import pytest
@@ -11,6 +12,7 @@ from actors.crew import LocalCrew
 from actors.pipeline import Pipeline
 from actors.ray_crew import RayCrew
 from tests.actors.test_pipeline import choose, order, spec
+from tests.faults.doors import listeners
 
 # Ray leaves sockets, files and a child process of its own to the garbage collector when it is killed.
 pytestmark = [
@@ -36,6 +38,9 @@ def test_ray_answers_as_the_local_crew_does_also_after_all_its_processes_were_ki
         pipeline = Pipeline(spec(), RayCrew(cpus=2), on_restart=restarts.append)
         try:
             before = await pipeline.choose(order())
+            found = listeners(os.getpid())
+            assert len(found) > 4
+            assert [door for door in found if not door.on_loopback] == []
             assert kill_ray() > 4
             after = await asyncio.wait_for(pipeline.choose(order()), 120)
             return before.choices, after.choices

@@ -116,6 +116,7 @@ def test_a_second_campaign_waits_its_turn_and_after_a_crash_both_end_without_a_s
         assert code == 0, err
 
 
+@pytest.mark.slow
 def test_another_campaign_takes_the_lab_over_and_the_first_one_goes_on_later(tmp_path):
     shared = SharedLab(tmp_path)
     one = shared.run("one")
@@ -190,6 +191,7 @@ def test_an_idle_lab_that_is_stopped_takes_no_campaign_until_it_is_reset(tmp_pat
     assert said("reset", shared.lab.path, "--by", "Ada", "--reason", "again")[0] == 3
 
 
+@pytest.mark.slow
 def test_a_stop_by_the_labs_folder_reaches_the_campaign_that_runs_and_holds_every_other_one(tmp_path):
     shared = SharedLab(tmp_path)
     one, two = shared.run("one"), shared.run("two")
@@ -275,6 +277,7 @@ def test_a_host_that_is_started_by_hand_elsewhere_serves_the_lab_within_its_enve
         host.wait(30)
 
 
+@pytest.mark.slow
 def test_a_lab_file_that_was_made_stricter_counts_at_the_next_resume_also_for_hosts_that_live(tmp_path):
     shared = SharedLab(tmp_path)
     one = shared.run("one", budget=3)
@@ -296,6 +299,7 @@ def test_a_lab_file_that_was_made_stricter_counts_at_the_next_resume_also_for_ho
     assert code == 0, err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rest", "words"),
     [
@@ -322,7 +326,6 @@ def test_a_person_sees_all_evidence_and_gives_a_verdict_while_the_controller_goe
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
     wait_until(lambda: one.load().unknown())
-    shared.open()
     code, out, err = said("reconcile", one.path)
     assert code == 0, err
     assert "fire x = " in out
@@ -346,6 +349,7 @@ def test_a_person_sees_all_evidence_and_gives_a_verdict_while_the_controller_goe
     code, out, err = said(*verdict, "--evidence", photo, "--evidence", "I held it")
     assert code == 0, err
     assert "reconciled: " in out
+    shared.open()
     code, err = finish(first)
     assert code == 0, err
     (event,) = [event for event in _events(one) if event.kind == "reconciled"]

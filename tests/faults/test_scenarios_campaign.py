@@ -49,6 +49,7 @@ def test_e1_a_controller_killed_amid_an_act_adopts_what_came_of_it(tmp_path):
     assert [e["status"] for e in journal(bench.run.path, "command_reported") if e["command_id"] == first] == ["ok"]
 
 
+@pytest.mark.slow
 def test_e1_a_controller_that_is_frozen_and_thaws_goes_on(tmp_path):
     """E1. SIGSTOP the controller for longer than its hosts wait for a word, then SIGCONT: nothing happens twice."""
     bench = Bench(tmp_path, seconds=0.3)
@@ -62,6 +63,7 @@ def test_e1_a_controller_that_is_frozen_and_thaws_goes_on(tmp_path):
     finished(bench)
 
 
+@pytest.mark.slow
 def test_e1_a_host_that_is_frozen_and_thaws_keeps_its_work(tmp_path):
     """E1. SIGSTOP a host amid an act until it counts as lost, then SIGCONT: it finishes what it was doing, once."""
     bench = Bench(tmp_path, seconds=0.5)
@@ -122,18 +124,19 @@ def test_e6_what_cannot_be_a_reading_is_kept_in_the_journal_and_reaches_no_model
         assert word in ended[f"E{number:04}"]["reason"].lower(), ended[f"E{number:04}"]
 
 
-def test_e5_what_no_report_can_say_is_a_fault_of_its_instrument_and_the_rest_goes_on(tmp_path):
-    """E5. A driver that answers words, ragged arrays, another type or 65 MB: each is a fault with its reason; the
-    samples that it had, and everybody else's, are measured."""
-    bench = Bench(tmp_path, gauge="MumblingGauge", budget=5)
-    bench.finish()
-    reports = journal(bench.run.path, "command_reported")
-    faults = [event["message"] for event in reports if event["status"] == "fault"]
-    assert any("malformed Outcome" in message or "strong" in message for message in faults), faults
-    assert any("different lengths" in message for message in faults), faults
-    outcomes = {e["experiment"]: e["outcome"] for e in journal(bench.run.path, "experiment_finished")}
-    assert outcomes["E0001"] == outcomes["E0003"] == "measured"
-    check_promises(bench.run.path, acts(bench))
+def test_e5_what_no_report_can_say_is_a_fault_of_its_instrument_and_the_sample_is_measured_again(tmp_path):
+    """E5. A driver that answers words, ragged arrays, another type or far too much: each is a fault with its reason,
+    and none of it a reading; a new attempt measures the sample."""
+    bench = Bench(tmp_path, gauge="MumblingGauge", budget=4)
+    code, _, err = bench.finish()
+    assert code == 0, err
+    faults = [e["message"] for e in journal(bench.run.path, "command_reported") if e["status"] == "fault"]
+    expected = ("could not convert string to float", "different lengths", "instead of an Outcome", "bytes of arrays")
+    assert len(faults) == len(expected)
+    for message, words in zip(faults, expected):
+        assert words in message
+    assert {e["outcome"] for e in journal(bench.run.path, "experiment_finished")} == {"measured"}
+    finished(bench, 4)
 
 
 @contextmanager
@@ -163,6 +166,7 @@ def fill(folder: Path) -> Path:
     return file
 
 
+@pytest.mark.slow
 def test_e7_a_full_disk_stops_the_campaign_before_it_acts_and_loses_nothing(tmp_path):
     """E7. Really full (a tmpfs): no new act without room for its order and its report; what is under way is kept by
     its host; with room again the campaign goes on."""

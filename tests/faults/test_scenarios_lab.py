@@ -135,6 +135,7 @@ def through_a_storm(folder, weather, seed, number):
     return suffered
 
 
+@pytest.mark.slow
 def test_e4_a_connection_that_flips_doubles_and_cuts_bytes_delivers_every_command_once(tmp_path):
     """E4. With CURVE a bad byte breaks the connection; what was under way is sent again by its id, and done once."""
     suffered = through_a_storm(tmp_path, Weather(duplicate=0.05, flip=0.05, drop=0.05), seed=1, number=8)

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from instruments.driver import Capability, Limit
-from instruments.limits import violations
+from instruments.limits import Envelope, violations
 
 furnace = Capability("melt", {"temperature_C": Limit(20, 1500)})
 
@@ -25,3 +25,21 @@ def test_what_is_outside_or_no_number_is_named(value):
 
 def test_a_parameter_that_is_not_given_is_the_drivers_affair():
     assert violations(furnace, {}) == []
+
+
+def test_what_is_forbidden_is_refused_beside_the_instrument_too():
+    envelope = Envelope.model_validate(
+        {"forbidden": {"elements": ["Pb"], "precursors": ["KMnO4"], "together": [["HNO3", "ethanol"]]}}
+    )
+    assert envelope.breaches("sinter", {"precursors_g": {"PbO": 1.0}}) == ["the element Pb is forbidden"]
+    assert envelope.breaches("mix", {"masses_g": {"KMnO4": 1.0}}) == ["KMnO4 is forbidden"]
+    assert envelope.breaches("mix", {"acid_mL": {"HNO3": 2}, "solvent": "ethanol"}) == [
+        "HNO3 and ethanol must not come together"
+    ]
+    assert not envelope.breaches("mix", {"masses_g": {"BaCO3": 1.0}, "solvent": "ethanol"})
+
+
+def test_what_either_envelope_forbids_is_forbidden():
+    lab = Envelope.model_validate({"forbidden": {"elements": ["Pb"]}})
+    own = Envelope.model_validate({"forbidden": {"elements": ["Hg"]}})
+    assert own.within(lab).forbidden.elements == ("Pb", "Hg")
