@@ -41,7 +41,7 @@ lab:
       settings: {{folder: "{folder}", seconds: {seconds}, spoil: {spoil}}}
 compute: {{backend: {backend}}}
 """
-HANGS_S = 300.0
+HANGS_S = 900.0
 STARTED: list[subprocess.Popen[bytes]] = []
 
 
@@ -220,9 +220,11 @@ def end_all() -> None:
 
 
 def until(true: Callable[[], object]) -> float:
-    """Wait until something is true; returns the monotonic time."""
+    """Wait until something is true; returns the monotonic time. Raises RuntimeError where the controller gave up."""
     deadline = time.monotonic() + HANGS_S
     while not true():
+        if STARTED and STARTED[-1].poll() is not None and not true():
+            raise RuntimeError(f"the controller ended with exit code {STARTED[-1].returncode} before that")
         if time.monotonic() > deadline:
             raise RuntimeError(f"waited {HANGS_S:.0f} s in vain")
         time.sleep(0.005)
