@@ -56,7 +56,8 @@ class RaySweep:
             if not gpus and cpus < 2:  # one alone is no faster than this process
                 self._workers = []
             else:
-                count, claim = (gpus, {"num_gpus": 1, "num_cpus": 0}) if gpus else (cpus, {"num_cpus": 1})
+                count = gpus or cpus
+                claim: dict[str, Any] = {"num_gpus": 1, "num_cpus": 0} if gpus else {"num_cpus": 1}
                 threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
                 actor = ray.remote(max_restarts=0, max_task_retries=0, runtime_env={"env_vars": threads}, **claim)
                 self._workers = [actor(Sweeper).remote() for _ in range(count)]

@@ -38,7 +38,7 @@ def read_campaign(state: State, lab_text: str) -> None:
     started = state.started
     if started is None:
         return
-    state.lab_text = lab_text
+    state.lab_text, state.offers_kept = lab_text, None
     state.campaign = parse_campaign(
         started.text,
         str(Path(started.base_dir) / "campaign.yaml"),
@@ -76,6 +76,7 @@ def _instrument_announced(state: State, event: ev.InstrumentAnnounced) -> None:
     instrument = state.instruments.setdefault(event.instrument, InstrumentState(event.instrument))
     instrument.driver = event.driver
     instrument.offers = {offer.capability: offer for offer in event.offers}
+    state.offers_kept = None
     state.filing.offers(state)
     state.news = True
 

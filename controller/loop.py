@@ -37,6 +37,8 @@ from controller.state import (
 from instruments.errors import CANNOT_RECORD, Fenced, InstrumentLost, OutcomeUnknown, Refused
 from instruments.messages import Command, Report
 
+TURN = 16
+"""Outcomes taken at once: what follows from them is under way while the next are taken."""
 QUIET_S = 0.02
 """How long something staged may wait for company before it is committed; commands never wait."""
 
@@ -225,7 +227,7 @@ class Loop:
             await self._make_durable()
             self.overhead.turns[-1] += time.perf_counter() - begin
             batch = [await self._next_outcome()]
-        while not self._outcomes.empty():
+        while not self._outcomes.empty() and len(batch) < TURN:
             batch.append(self._outcomes.get_nowait())
         for outcome in batch:
             if isinstance(outcome, BaseException):

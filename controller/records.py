@@ -201,7 +201,8 @@ class State:
     and that the instruments have not all confirmed. ``homes`` says whose the places of the storage are; ``durations_s``
     what steps of one kind took (``controller.durations``). ``scheduling`` is the question that the scheduler has not
     answered; ``schedule`` its last answer; ``news``: something has happened since then that a schedule should know;
-    ``holds``: some recipe has a maximum holding time.
+    ``holds``: some recipe has a maximum holding time; ``offers_kept``: what ``offers`` found, until an instrument or
+    the lab file says otherwise.
     """
 
     campaign: Campaign | None = None
@@ -235,6 +236,7 @@ class State:
     schedule: Schedule | None = None
     news: bool = False
     holds: bool = False
+    offers_kept: tuple[Offer, ...] | None = field(default=None, repr=False, compare=False)
 
     def require(self) -> Campaign:
         """The campaign; raises RuntimeError before ``CampaignStarted``."""
@@ -244,12 +246,14 @@ class State:
 
     def offers(self) -> tuple[Offer, ...]:
         """One offer a capability, sorted by name: what at least one instrument may do within its own limits."""
-        found: dict[str, Offer] = {}
-        for name in sorted(self.instruments):
-            for offer in narrowed(self._own(name), self.instruments[name].offers.values()):
-                known = found.get(offer.capability)
-                found[offer.capability] = widest(known, offer) if known else offer
-        return tuple(found[name] for name in sorted(found))
+        if self.offers_kept is None:
+            found: dict[str, Offer] = {}
+            for name in sorted(self.instruments):
+                for offer in narrowed(self._own(name), self.instruments[name].offers.values()):
+                    known = found.get(offer.capability)
+                    found[offer.capability] = widest(known, offer) if known else offer
+            self.offers_kept = tuple(found[name] for name in sorted(found))
+        return self.offers_kept
 
     def may_take(self, name: str, step: Step) -> bool:
         """True where an instrument offers a step, within its driver's limits and its own in the lab."""

@@ -40,7 +40,7 @@ FILE = "snapshot.json"
 EVERY = 10_000
 """Events between two snapshots: what a restart folds at most, and a little more."""
 
-_RELATED = ("campaign", "active", "filing", "schedule")
+_RELATED = ("campaign", "active", "filing", "schedule", "offers_kept")
 """Fields that refer to others, and are restored by reference."""
 
 

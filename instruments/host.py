@@ -525,7 +525,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--linger-s", type=float, help="end after so many seconds without a controller")
     given = parser.parse_args(arguments)
     gc.freeze()  # what was imported stays: looking through it again and again costs more than the work does
-    sys.setswitchinterval(0.001)  # a driver that computes in Python must not keep a stop waiting
+    if len(given.config) == 1:  # many threads would wake up for nothing all the time
+        sys.setswitchinterval(0.001)  # a driver that computes in Python must not keep a stop waiting
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     hosts, context = [], zmq.Context()
     for path in given.config:

@@ -62,7 +62,7 @@ class FeatureStore:
     def _write(self, block: np.ndarray) -> None:
         try:
             with open(str(self._path), "ab") as file:
-                file.write(memoryview(np.ascontiguousarray(block)).cast("B") if block.size else b"")
+                file.write(np.ascontiguousarray(block).data.cast("B") if block.size else b"")
         except OSError as error:
             raise DataError(
                 f"the pool's features do not fit on the disk ({error}): free space, set TMPDIR, or shrink the space"
@@ -99,6 +99,6 @@ class FeatureStore:
         """SHA-256 of the rows' bytes; rows hashed once are not hashed again."""
         for start, block in self.stretches():
             if start + len(block) > self._hashed:
-                self._hash.update(np.ascontiguousarray(block[max(0, self._hashed - start) :]))
+                self._hash.update(np.ascontiguousarray(block[max(0, self._hashed - start) :]).data)
         self._hashed = self._rows
         return self._hash.hexdigest()

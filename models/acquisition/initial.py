@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from models.acquisition.unit_features import Features
+
 
 def initial_design(
-    X: np.ndarray, eligible: np.ndarray, taken: np.ndarray, q: int, *, seed: int, subsample: int = 4096
+    X: Features, eligible: np.ndarray, taken: np.ndarray, q: int, *, seed: int, subsample: int = 4096
 ) -> list[int]:
     """Choose rows that represent the pool, away from what is already taken: greedy k-means++.
 

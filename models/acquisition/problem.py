@@ -114,9 +114,7 @@ def build_problem(
     observed = [o.candidate for o in observations]
     raw = pool.features
     squash = FeatureScaling(raw if is_mapped(raw) else np.asarray(raw, dtype=float))
-    pool_X = (
-        UnitFeatures(raw, squash) if isinstance(raw, np.memmap) and is_mapped(raw) else squash(np.asarray(raw, float))
-    )
+    pool_X = UnitFeatures(raw, squash) if is_mapped(raw) else squash(np.asarray(raw, float))
     observed_X = squash(_featurize(pool, observed, raw.shape[1]))
     pending_X = squash(_featurize(pool, pending, raw.shape[1]))
     rows = matching_rows(pool, pool_X, [*observed, *pending], np.concatenate([observed_X, pending_X]))
@@ -194,9 +192,9 @@ def data_hash(pool: Pool, observations: Sequence[Observation], pending: Sequence
 
 def _digest(features: np.ndarray) -> str:
     content = hashlib.sha256()
-    read = UnitFeatures(features) if isinstance(features, np.memmap) and is_mapped(features) else features
+    read = UnitFeatures(features) if is_mapped(features) else features
     for start in range(0, len(features), BLOCK_ROWS):
-        content.update(np.ascontiguousarray(read[start : start + BLOCK_ROWS], dtype=float))
+        content.update(np.ascontiguousarray(read[start : start + BLOCK_ROWS], dtype=float).data)
     return content.hexdigest()
 
 

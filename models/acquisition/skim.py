@@ -23,8 +23,8 @@ class Skim:
     Every part of what the data explain of the variance bounds the variance from above; here the part along a few
     directions, the leading ones of what they explain of a sample of the pool. A candidate costs O(n (d + rank)) instead
     of O(n (d + n)), in products of matrices only, which single precision carries out twice as fast. Its rounding is
-    measured at the sample and at the data, against double precision, and 16 times the largest error found is allowed
-    for; where that would blunt the bounds, double precision is used.
+    measured at the sample and at the data, against double precision, and 16 times the largest error found, or what is
+    to be expected if that is more, is allowed for; where that would blunt the bounds, double precision is used.
 
     Attributes:
         data, heads, scale, centre: the process, prepared for products of matrices.
@@ -61,7 +61,9 @@ class Skim:
         true_mean, true_seen = double._look(probes)
         single = double.to(torch.float32)
         mean, seen = single._look(probes)
-        margin, slack = (_CAUTION * float((a - b).abs().max()) for a, b in ((mean, true_mean), (seen, true_seen)))
+        rounding = double._rounding()
+        margin = max(_CAUTION * float((mean - true_mean).abs().max()), rounding * float(double.heads[0].norm()))
+        slack = max(_CAUTION * float((seen - true_seen).abs().max()), rounding * float(double.heads[1:].norm()))
         _, std = process.predict(sample)
         excess = (1.0 - (true_seen[: len(sample)] - slack).clamp_min(0.0).square()).clamp_min(1e-10).sqrt() / std
         if margin > _BLUNT * float(std.median()) or float(excess.median()) > 1.0 + _LOOSE:
@@ -85,6 +87,17 @@ class Skim:
             margin=1e-12 * (1.0 + float(process.weights.abs().sum())),
             slack=1e-10,
         )
+
+    def _rounding(self) -> float:
+        """About the largest error of a correlation in single precision, for points in the unit cube.
+
+        Errors of sums grow with the square root of their length (Higham & Mary, SIAM J. Sci. Comput. 41, A2815, 2019,
+        doi:10.1137/18M1226312); four times that is taken.
+        """
+        d = self.data.shape[1] - 2
+        reach = 0.5 * float(self.data[:, :d].norm(dim=1).max()) + float(self.scale.norm())
+        slope = 1 / 6 if self.kernel == "matern52" else 1.0
+        return 2.0**-24 * (slope * (4 * math.sqrt(d) + 8) * reach**2 + 16)
 
     @property
     def dtype(self) -> torch.dtype:

@@ -6,7 +6,7 @@ import mmap
 import os
 from collections.abc import Iterator
 from copy import copy
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeGuard
 
 import numpy as np
 
@@ -84,7 +84,7 @@ class UnitFeatures:
         with open(self._path, "rb", buffering=0) as file:
             for place, row in zip(out, rows.tolist()):
                 file.seek(self._offset + (row % self._rows) * width)
-                file.readinto(memoryview(place).cast("B"))
+                file.readinto(place.data.cast("B"))
         return out
 
 
@@ -135,19 +135,19 @@ class FeatureScaling:
 
 def blocks(pool: np.ndarray) -> Iterator[np.ndarray]:
     """Finite stretches of a pool: all of an array, a memory map a block at a time."""
-    if not is_mapped(pool):
-        if len(pool):
-            yield np.nan_to_num(pool)
-        return
-    mapped = UnitFeatures(pool)
-    for start in range(0, len(pool), BLOCK_ROWS):
-        yield np.nan_to_num(mapped[start : start + BLOCK_ROWS].astype(float))
+    if is_mapped(pool):
+        mapped = UnitFeatures(pool)
+        for start in range(0, len(pool), BLOCK_ROWS):
+            yield np.nan_to_num(mapped[start : start + BLOCK_ROWS].astype(float))
+    elif len(pool):
+        yield np.nan_to_num(pool)
 
 
-def is_mapped(pool: np.ndarray) -> bool:
+def is_mapped(pool: np.ndarray) -> TypeGuard[np.memmap]:
     """True where an array is a memory map of a file, from its beginning and row by row."""
-    whole = isinstance(pool, np.memmap) and isinstance(pool.base, mmap.mmap)
-    return whole and pool.ndim == 2 and pool.flags.c_contiguous and bool(pool.filename)
+    if not isinstance(pool, np.memmap) or not isinstance(pool.base, mmap.mmap):
+        return False
+    return pool.ndim == 2 and pool.flags.c_contiguous and bool(pool.filename)
 
 
 def _mean_std(pool: np.ndarray, largest: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -52,6 +52,20 @@ def test_believing_shrinks_the_spread_and_keeps_the_mean():
     assert float(after[0]) == pytest.approx(float(before[0]), abs=1e-6)
 
 
+@pytest.mark.parametrize("kernel", ["rbf", "matern52"])
+def test_believing_step_by_step_is_conditioning_from_scratch(kernel):
+    X, y = data()
+    gp = fit_gaussian_process(X, y, kernel=kernel)
+    new, points = (torch.rand(k, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(k)) for k in (4, 50))
+    new = torch.cat([new, new[:1]])  # one twice
+    fitted = {"mean": gp.mean, "noise": gp.noise, "lengthscale": gp.lengthscale, "kernel": gp.kernel}
+    scratch = GaussianProcess.conditioned(torch.cat([X, new]), torch.cat([y, gp.predict(new)[0]]), **fitted)
+    grown = gp.believe(new[:2]).believe(new[2:2]).believe(new[2:])
+    for ours, expected in zip(grown.predict(points), scratch.predict(points), strict=True):
+        assert torch.allclose(ours, expected, atol=1e-9)
+    assert torch.allclose(grown.y, scratch.y, atol=1e-9)
+
+
 @pytest.mark.parametrize("rows", [1, 2, 3])
 @pytest.mark.parametrize("constant", [True, False])
 def test_few_or_constant_values_fit(rows, constant):

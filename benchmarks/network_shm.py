@@ -1,0 +1,498 @@
+"""The laboratory network: what a durable command costs, how fast 128 instruments are served, how soon a stop arrives.
+
+    python -m benchmarks.network [--instruments 128] [--steps 20000] [PART ...]
+
+Parts: path (messages without disk), trip (durable round trip), lab (many instruments through the whole loop), stop (the
+emergency stop), recovery (a long journal). Real host processes on loopback with keys and ledgers; times are
+CLOCK_MONOTONIC, which all processes of a machine share, and what an instrument does is noted by its driver. Beside
+each figure, from the same run: bare pyzmq and the disk's own append + fsync.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zmq
+
+from actors.orders import ChoiceAnswer, ChoiceOrder, Offer, Recipe, Step
+from controller import events as ev
+from controller.dispatcher import Dispatcher
+from controller.hosts import HostSpec, LocalHosts
+from controller.journal import Journal
+from controller.loop import Loop
+from controller.snapshot import EVERY, FILE, save
+from controller.state import ChooseTask, CommandTask, PlanTask, State, choice_order, decide, evolve
+from instruments.keys import create_lab_keys
+from instruments.ledger import starts
+from instruments.messages import Command, Inbox, Outbox, Report, command_id, decode
+from instruments.transport import Client, Server
+from models.candidate import Candidate
+from models.observation import Choice
+
+STEPS_EACH = 20
+"""Steps of one experiment in the lab of many instruments."""
+
+
+class Bench:
+    """An instrument that takes no time and notes in its book when each act begins and ends, and when it is stopped."""
+
+    def __init__(self, *, workdir: Path, hold_s: float = 0.0) -> None:
+        self._book = (workdir / "book.txt").open("a", buffering=1)
+        self._hold_s, self._stopped = hold_s, threading.Event()
+
+    def capabilities(self) -> list[Any]:
+        from instruments.driver import Capability, Limit
+
+        return [Capability("act", limits={"x": Limit(0, 1)}, quantities={"y": Limit(0, 1)})]
+
+    def run(self, job: Any, progress: Any) -> Any:
+        from instruments.driver import Outcome
+
+        begin = time.monotonic()
+        self._stopped.clear()
+        if self._hold_s and self._stopped.wait(self._hold_s):
+            return Outcome("failed", message="stopped")
+        self._book.write(f"act {begin:.6f} {time.monotonic():.6f}\n")
+        return Outcome("ok", {"y": job.parameters["x"]})
+
+    def stop(self) -> None:
+        self._book.write(f"stop {time.monotonic():.6f} 0\n")
+        self._stopped.set()
+
+    def health(self) -> dict[str, Any]:
+        return {}
+
+    def inspect(self, job: Any) -> None:
+        return None
+
+
+class Lab:
+    """Keys, hosts and a dispatcher in one folder; ``processes`` of hosts, or with 0 one an instrument."""
+
+    def __init__(self, folder: Path, count: int, hold_s: float = 0.0, processes: int = 0) -> None:
+        self.names = [f"bench-{k:03d}" for k in range(count)]
+        keys, endpoint_file = folder / "keys", folder / "endpoint.json"
+        create_lab_keys(keys, self.names)
+        each = max(1, count // processes) if processes else 1
+        specs = [
+            HostSpec(
+                name, "benchmarks.network_shm:Bench", {"hold_s": hold_s}, process=f"pc-{k // each}" if each > 1 else ""
+            )
+            for k, name in enumerate(self.names)
+        ]
+        self.hosts = LocalHosts(folder, specs, keys=keys, endpoint_file=endpoint_file)
+        self.dispatcher = Dispatcher(keys=keys, epoch=1, endpoint_file=endpoint_file)
+
+    async def __aenter__(self) -> Lab:
+        await self.dispatcher.start()
+        self.hosts.start()
+        await self.dispatcher.wait_for(self.names, 300.0)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.dispatcher.close(release=True)
+        await asyncio.to_thread(self.hosts.terminate)
+
+    def books(self) -> dict[str, list[tuple[str, float, float]]]:
+        """Instrument -> (``act`` or ``stop``, begin, end) in its own order."""
+        found = {}
+        for name, ledger in self.hosts.ledgers().items():
+            lines = (ledger.parent / "book.txt").read_text().splitlines()
+            found[name] = [(kind, float(a), float(b)) for kind, a, b in (line.split() for line in lines)]
+        return found
+
+
+def percentiles(seconds: Any) -> str:
+    """Milliseconds: median, 99 % and largest."""
+    values = np.asarray(seconds) * 1e3
+    return f"p50 {np.percentile(values, 50):.2f} ms, p99 {np.percentile(values, 99):.2f} ms, max {values.max():.2f} ms"
+
+
+def fsync_s(folder: Path, count: int = 300) -> float:
+    """Median of append 400 bytes + fsync."""
+    spent = []
+    with (folder / "floor").open("ab", buffering=0) as file:
+        for _ in range(count):
+            begin = time.perf_counter()
+            file.write(b"x" * 400)
+            os.fsync(file.fileno())
+            spent.append(time.perf_counter() - begin)
+    return float(np.median(spent))
+
+
+# The path of a message, without disk
+
+ECHO = """
+import sys, zmq
+socket = zmq.Context().socket(zmq.DEALER)
+socket.connect(sys.argv[1])
+socket.send(b"here")
+while True:
+    socket.send_multipart(socket.recv_multipart())
+"""
+
+
+def bare_trips(frames: list[bytes], seconds: float) -> float:
+    """Round trips a second of plain pyzmq between two processes: ROUTER to DEALER and back, nothing else."""
+    router = zmq.Context.instance().socket(zmq.ROUTER)
+    port = router.bind_to_random_port("tcp://127.0.0.1")
+    peer = subprocess.Popen([sys.executable, "-c", ECHO, f"tcp://127.0.0.1:{port}"])
+    try:
+        route = router.recv_multipart()[0]
+        done, begin = 0, time.perf_counter()
+        while time.perf_counter() < begin + seconds:
+            router.send_multipart([route, *frames])
+            router.recv_multipart()
+            done += 1
+        return done / (time.perf_counter() - begin)
+    finally:
+        peer.kill()
+        peer.wait()
+        router.close(0)
+
+
+def answer_commands(keys: str, endpoint: str) -> None:
+    """The other process of ``validated_trips``: every command is checked and answered with a report, without a disk."""
+    client = Client(zmq.Context(), keys=Path(keys), name="bench-000")
+    client.connect(endpoint)
+    outbox, inbox = Outbox("host"), Inbox()
+    while not client.send(outbox.wrap(Report(command_id="hello", status="ok"))):
+        time.sleep(0.01)
+    while True:
+        if client.socket is None or (frames := client.receive()) is None:
+            client.socket.poll(1_000)  # type: ignore[union-attr]
+            continue
+        message = decode(frames)
+        if inbox.fresh(message) and isinstance(message.body, Command):
+            client.send(outbox.wrap(Report(command_id=message.body.command_id, status="ok", readings={"y": 0.5})))
+
+
+async def validated_trips(folder: Path, seconds: float) -> float:
+    """Round trips a second of the same between the controller's socket and a host's: keys, pydantic, replay check."""
+    keys = folder / "path-keys"
+    create_lab_keys(keys, ["bench-000"])
+    server = Server(keys=keys)
+    endpoints = server.open()
+    code = f"from benchmarks.network import answer_commands; answer_commands({str(keys)!r}, {endpoints['work']!r})"
+    peer = subprocess.Popen([sys.executable, "-c", code])
+    try:
+        outbox, inbox, done = Outbox("controller", 1), Inbox(), 0
+        received = await server.receive("work")
+        begin = time.perf_counter()
+        while time.perf_counter() < begin + seconds and received is not None:
+            await server.send("work", received[0].route, outbox.wrap(order(done)))
+            received = await server.receive("work")
+            if received is not None and inbox.fresh(decode(received[1])):
+                done += 1
+        return done / (time.perf_counter() - begin)
+    finally:
+        peer.kill()
+        peer.wait()
+        server.close()
+
+
+def order(number: int) -> Command:
+    """A command of the usual size."""
+    parameters = {"x": 0.5, "temperature_C": 900, "hours": 12.0, "precursors_g": {"BaCO3": 1.2, "TiO2": 0.8}}
+    return Command(
+        command_id=command_id("bench", f"E{number:06d}", 0),
+        experiment=f"E{number:06d}",
+        step=0,
+        capability="act",
+        sample=f"E{number:06d}",
+        parameters=parameters,
+    )
+
+
+def path(folder: Path) -> None:
+    frames = Outbox("controller", 1).wrap(order(1))
+    rounds = [(bare_trips(frames, 1.5), asyncio.run(validated_trips(folder, 1.5))) for _ in range(3)]
+    bare, ours = (max(column) for column in zip(*rounds, strict=True))
+    print(f"message path without disk, best of 3: bare pyzmq {bare:,.0f} round trips/s, ours {ours:,.0f}/s with CURVE,")
+    print(f"  strict validation and replay check on both ends: {ours / bare:.2f} of bare (goal: at least 0.33)")
+
+
+# One durable command after the other
+
+
+async def _trips(folder: Path, count: int) -> list[float]:
+    journal = Journal(folder / "trip.sqlite", create=True)
+    spent = []
+    async with Lab(folder / "trip", 1) as lab:
+        name = lab.names[0]
+        for number in range(count):
+            command, begin = order(number), time.perf_counter()
+            journal.stage([_ordered(command, name)])
+            journal.commit()
+            report = await lab.dispatcher.execute(name, command)
+            journal.stage([ev.CommandReported(command_id=command.command_id, status=report.status)])
+            journal.commit()
+            await lab.dispatcher.acknowledge(name, command.command_id)
+            spent.append(time.perf_counter() - begin)
+    journal.close()
+    return spent
+
+
+def _ordered(command: Command, instrument: str) -> ev.CommandOrdered:
+    return ev.CommandOrdered(
+        command_id=command.command_id,
+        experiment=command.experiment,
+        step=0,
+        round=1,
+        attempt=0,
+        instrument=instrument,
+        start_s=0.0,
+        seed=0,
+    )
+
+
+def trip(folder: Path, count: int = 3_000) -> None:
+    before = fsync_s(folder)
+    spent = asyncio.run(_trips(folder, count))
+    floor = (before + fsync_s(folder)) / 2
+    p50 = float(np.median(spent[count // 3 :]))
+    print(f"durable round trip, one instrument, {count}: {percentiles(spent[count // 3 :])}")
+    print("  (journal intent, send, ledger started, act, ledger done, report, journal, acknowledge: 4 durable commits)")
+    print(f"  append + fsync p50 {floor * 1e3:.3f} ms: the trip's p50 is {p50 / floor:.1f} fsyncs, ", end="")
+    print(f"{p50 / floor - 4:.1f} above the floor of its four commits (goal: at most 4)")
+
+
+# Many instruments through the whole loop
+
+CAMPAIGN = """
+name: network
+budget: {{experiments: {experiments}}}
+space: {{kind: parameters, parameters: {{x: {{low: 0, high: 1}}}}}}
+objectives: [{{name: y}}]
+batch: {batch}
+lab:
+  clock: wall
+  queue: {batch}
+  instruments: {{{instruments}}}
+compute: {{backend: local}}
+"""
+
+
+class Science:
+    """Chooses the next numbers and plans ``STEPS_EACH`` acts: costs next to nothing."""
+
+    def __init__(self) -> None:
+        self.chosen = 0
+
+    async def choose(self, order: ChoiceOrder) -> ChoiceAnswer:
+        self.chosen += order.q
+        new = (Candidate(id=f"c{k}", parameters={"x": 0.5}) for k in range(self.chosen - order.q, self.chosen))
+        return ChoiceAnswer(choices=tuple(Choice(candidate=x, value=0.0, method="next") for x in new))
+
+    async def plan(self, candidate: Candidate, offers: tuple[Offer, ...]) -> Recipe:
+        step = Step(capability="act", parameters={"x": 0.5}, quantities=("y",), bounds={"y": (0.0, 1.0)})
+        return Recipe(steps=(step,) * STEPS_EACH)
+
+    async def close(self) -> None:
+        pass
+
+
+def opening(names: list[str], folder: Path, experiments: int) -> list[ev.Event]:
+    """How the journal of a campaign on these instruments begins."""
+    instruments = ", ".join(f"{name}: {{driver: none}}" for name in names)
+    text = CAMPAIGN.format(experiments=experiments, batch=min(256, len(names)), instruments=instruments)
+    offer = Offer(capability="act", quantities={"y": (0.0, 1.0)})
+    return [
+        ev.CampaignStarted(run_id="network", text=text, base_dir=str(folder), seed=0, budget=experiments, version="0"),
+        ev.ControllerStarted(epoch=1, pid=os.getpid(), host="here"),
+        *(ev.InstrumentAnnounced(instrument=name, driver="bench", offers=(offer,)) for name in names),
+    ]
+
+
+async def _serve(folder: Path, count: int, processes: int, steps: int) -> dict[str, Any]:
+    """Run ``steps`` steps on ``count`` instruments."""
+    async with Lab(folder, count, processes=processes) as lab:
+        journal, state = Journal(folder / "journal.sqlite", create=True), State()
+        begun = opening(lab.names, folder, steps // STEPS_EACH)
+        journal.stage(begun)
+        journal.commit()
+        for event in begun:
+            state = evolve(state, event)
+        loop = Loop(state, journal, Science(), lab.dispatcher)
+        before, begin = _cpu_s(lab), time.monotonic()
+        await loop.run()
+        wall = time.monotonic() - begin
+        cpu = [after - before for before, after in zip(before, _cpu_s(lab), strict=True)]
+        journal.close()
+    twice = sum(n > 1 for ledger in lab.hosts.ledgers().values() for n in starts(ledger).values())
+    return {"wall": wall, "cpu": cpu, "books": lab.books(), "twice": twice}
+
+
+def _cpu_s(lab: Lab) -> tuple[float, float]:
+    """CPU seconds of this process, and of all hosts."""
+    tick, total = os.sysconf("SC_CLK_TCK"), 0.0
+    for pid in set(lab.hosts.pids().values()):
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        total += (int(fields[11]) + int(fields[12])) / tick
+    return time.process_time(), total
+
+
+def lab(folder: Path, count: int, steps: int) -> None:
+    for instruments, processes, number in ((count, 8, steps),):
+        before = fsync_s(folder)
+        where = folder / f"lab-{instruments}-{processes}"
+        found = asyncio.run(_serve(where, instruments, processes, number))
+        floor = (before + fsync_s(folder)) / 2
+        books = [[(a, b) for kind, a, b in book if kind == "act"] for book in found["books"].values()]
+        acts = sum(map(len, books))
+        gaps = [later[0] - earlier[1] for book in books for earlier, later in pairwise(book)]
+        print(f"{instruments} instruments in {processes} host processes, {acts} steps through the whole loop:")
+        controller, hosts = (seconds / acts * 1e3 for seconds in found["cpu"])
+        print(f"  {acts / found['wall']:,.0f} durable step completions/s; ", end="")
+        print(f"CPU a step: controller {controller:.2f} ms, hosts {hosts:.2f} ms; executed twice: {found['twice']}")
+        print(f"  end of a step to the start of the next at the device: {percentiles(gaps)}")
+        print(f"  in fsyncs (append + fsync p50 {floor * 1e3:.3f} ms): p50 {np.median(gaps) / floor:.1f}")
+
+
+# The emergency stop
+
+
+async def _stops(folder: Path, count: int, rounds: int, hold_s: float) -> tuple[list[float], list[float], int]:
+    """Stop ``count`` instruments amid the work: seconds to each device, to its host's word; how many were missed."""
+    to_device, to_word, missed, number = [], [], 0, 0
+    async with Lab(folder, count, hold_s) as lab:
+
+        async def work(name: str) -> None:
+            nonlocal number
+            while True:
+                number += 1
+                command = order(number)
+                journal.stage([_ordered(command, name)])
+                journal.commit()
+                report = await lab.dispatcher.execute(name, command)
+                journal.stage([ev.CommandReported(command_id=command.command_id, status=report.status)])
+                await lab.dispatcher.acknowledge(name, command.command_id)
+
+        journal = Journal(folder / "stops.sqlite", create=True)
+        for _ in range(rounds):
+            busy = [asyncio.create_task(work(name)) for name in lab.names]
+            await asyncio.sleep(2.0 if count > 1 else 0.1)
+            asked = time.monotonic()
+            answered = await lab.dispatcher.stop_all("amid the work", 10.0)
+            to_word += [ms / 1e3 for ms in answered.values()]
+            for task in busy:
+                task.cancel()
+            await asyncio.gather(*busy, return_exceptions=True)
+            for book in lab.books().values():
+                told = [begin for kind, begin, _ in book if kind == "stop" and begin >= asked]
+                to_device += [told[0] - asked] if told else []
+                missed += not told
+            for name in lab.names:
+                await lab.dispatcher.reset(name, who="bench", reason="next round", timeout_s=30.0)
+        journal.close()
+    return to_device, to_word, missed
+
+
+def stop(folder: Path, count: int) -> None:
+    for instruments, rounds, hold_s in ((1, 50, 5.0), (count, 5, 0.0)):
+        what = "moving" if hold_s else "under full load"
+        device, word, missed = asyncio.run(_stops(folder / f"stop-{instruments}", instruments, rounds, hold_s))
+        print(f"emergency stop, {instruments} instruments {what}, {rounds} times: request to the device told to stop")
+        print(f"  {percentiles(device)}; to the host's word: {percentiles(word)}; missed: {missed}")
+
+
+# A long journal
+
+
+async def _past(events: int, count: int = 16) -> list[ev.Event]:
+    """How a campaign on ``count`` instruments goes: that many events of real decisions, with made-up reports."""
+    state, science, past = State(), Science(), list[ev.Event]()
+
+    def tell(*new: ev.Event) -> None:
+        nonlocal state
+        for event in new:
+            state = evolve(state, event)
+            past.append(event)
+
+    tell(*opening([f"bench-{k:03d}" for k in range(count)], Path.cwd(), 10**6))
+    while len(past) < events:
+        plan = decide(state)
+        tell(*plan.events)
+        if not plan.events:
+            tell(ev.ClockRead(now_s=state.now_s + 1))
+        for task in plan.tasks:
+            match task:
+                case ChooseTask() if state.choosing is not None:
+                    answer = await science.choose(choice_order(state, state.choosing))
+                    tell(ev.ChoiceMade(decision=task.decision, choices=answer.choices))
+                case PlanTask(name):
+                    recipe = await science.plan(state.experiments[name].candidate, ())
+                    tell(ev.RecipePlanned(experiment=name, recipe=recipe))
+                case CommandTask(name):
+                    tell(ev.CommandReported(command_id=name, status="ok", readings={"y": 0.5}))
+    return past[:events]
+
+
+def recovery(folder: Path, events: int = 100_000) -> None:
+    run = folder / "long"
+    run.mkdir()
+    past = asyncio.run(_past(events))
+
+    def write(new: list[ev.Event]) -> None:
+        journal = Journal(run / "journal.sqlite", create=True)
+        journal.stage(new)
+        journal.commit()
+        journal.close()
+
+    def ready_s() -> float:
+        code = "import sys, time; from pathlib import Path; from controller.journal import Journal; "
+        code += "from controller.snapshot import fold; begin = time.perf_counter(); run = Path(sys.argv[1]); "
+        code += "fold(run, Journal(run / 'journal.sqlite')); print(time.perf_counter() - begin)"
+        return min(float(subprocess.check_output([sys.executable, "-c", code, str(run)])) for _ in range(3))
+
+    write(past[:-EVERY])
+    save(run)
+    write(past[-EVERY:])
+    with_snapshot = ready_s()
+    (run / FILE).unlink()
+    without = ready_s()
+    steps = sum(isinstance(event, ev.StepFinished) for event in past)
+    print(f"recovery: a journal of {events:,} events ({steps:,} steps) to the state, in a fresh process, best of 3:")
+    print(f"  {with_snapshot:.2f} s with a snapshot {EVERY:,} events old, {without:.2f} s without (goal: at most 2 s)")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", metavar="PART", help="path, trip, lab, stop, recovery; none: all")
+    parser.add_argument("--instruments", type=int, default=128)
+    parser.add_argument("--steps", type=int, default=20_000)
+    given = parser.parse_args()
+    parts = {
+        "path": lambda: path(folder),
+        "trip": lambda: trip(folder),
+        "lab": lambda: lab(folder, given.instruments, given.steps),
+        "stop": lambda: stop(folder, given.instruments),
+        "recovery": lambda: recovery(folder),
+    }
+    if unknown := set(given.parts) - set(parts):
+        parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(parts)}")
+    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, ", end="")
+    print(f"load {os.getloadavg()[0]:.1f}")
+    folder = Path(tempfile.mkdtemp(dir="/dev/shm/b", prefix="network-"))
+    try:
+        for name in given.parts or parts:
+            parts[name]()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
