@@ -37,7 +37,7 @@ from controller.state import (
 from instruments.errors import CANNOT_RECORD, Fenced, InstrumentLost, OutcomeUnknown, Refused
 from instruments.messages import Command, Report
 
-TURN = 16
+TURN = 32
 """Outcomes taken at once: what follows from them is under way while the next are taken."""
 QUIET_S = 0.02
 """How long something staged may wait for company before it is committed; commands never wait."""
@@ -45,6 +45,10 @@ QUIET_S = 0.02
 
 STOP_ANSWERS_S = 8.0
 """How long after an emergency stop the loop waits for the table of who has confirmed it."""
+
+
+_Outcome = tuple[Task | None, list[ev.Event] | BaseException]
+"""What came of a task, or (None) what happened outside."""
 
 
 class Hands(Protocol):
@@ -98,7 +102,7 @@ class Loop:
     ) -> None:
         self.state, self.journal, self.science, self.hands, self.watch = state, journal, science, hands, watch
         self.patient, self.overhead = patient, Overhead()
-        self._outcomes: asyncio.Queue[list[ev.Event] | BaseException] = asyncio.Queue()
+        self._outcomes: asyncio.Queue[_Outcome] = asyncio.Queue()
         self._running: dict[Task, asyncio.Task[None]] = {}
         self._unacknowledged: list[tuple[str, str]] = []
         self._clock0 = time.monotonic() - state.now_s
@@ -106,11 +110,11 @@ class Loop:
 
     def post(self, *events: ev.Event) -> None:
         """Tell the loop what happened outside; for callbacks on the loop's own thread."""
-        self._outcomes.put_nowait(list(events))
+        self._outcomes.put_nowait((None, list(events)))
 
     def fail(self, error: Exception) -> None:
         """End with an error from outside, once what has happened so far is on disk."""
-        self._outcomes.put_nowait(error)
+        self._outcomes.put_nowait((None, error))
 
     async def run(self) -> None:
         """Run until the campaign is finished.
@@ -135,7 +139,8 @@ class Loop:
                 self.watch(self.state)
                 if self.state.finished:
                     return
-                if not hopeful and not self._stop_is_being_answered() and not self._waits_for_people():
+                idle = not hopeful and self._outcomes.empty()
+                if idle and not self._stop_is_being_answered() and not self._waits_for_people():
                     self._nothing_to_do()
                 await self._take_outcomes()
         finally:
@@ -215,20 +220,24 @@ class Loop:
         raise LabNeedsPerson(f"no instrument offers {', '.join(waiting) or 'anything'}: check lab.instruments.")
 
     async def _take_outcomes(self) -> None:
-        """Wait for something to happen, then take everything that has.
+        """Wait for something to happen, then take what has, ``TURN`` outcomes at most.
 
         What is only staged meanwhile (a choice, a plan, a report that its host keeps until acknowledged) shares the
         commit of the next command, or gets its own after a moment of quiet.
         """
         try:
-            batch = [await asyncio.wait_for(self._outcomes.get(), QUIET_S)]
+            taken = [await asyncio.wait_for(self._outcomes.get(), QUIET_S)]
         except TimeoutError:
             begin = time.perf_counter()
             await self._make_durable()
             self.overhead.turns[-1] += time.perf_counter() - begin
-            batch = [await self._next_outcome()]
-        while not self._outcomes.empty() and len(batch) < TURN:
-            batch.append(self._outcomes.get_nowait())
+            taken = [await self._next_outcome()]
+        while not self._outcomes.empty() and len(taken) < TURN:
+            taken.append(self._outcomes.get_nowait())
+        for task, _ in taken:
+            if task is not None:
+                del self._running[task]  # not before: until its outcome is known it must not be begun again
+        batch = [outcome for _, outcome in taken]
         for outcome in batch:
             if isinstance(outcome, BaseException):
                 # Whatever else happened is worth keeping before giving up.
@@ -246,7 +255,7 @@ class Loop:
                 if any(isinstance(event, ev.StopLatched) for event in outcome):
                     self.journal.commit()
 
-    async def _next_outcome(self) -> list[ev.Event] | BaseException:
+    async def _next_outcome(self) -> _Outcome:
         """The next outcome; on the wall clock also nothing, once a sample or a person has let a deadline pass."""
         left_s = next_deadline_s(self.state) - self.now_s()
         if self.state.require().lab.clock == "simulated" or left_s == math.inf:
@@ -254,7 +263,7 @@ class Loop:
         try:
             return await asyncio.wait_for(self._outcomes.get(), max(0.0, left_s) + QUIET_S)
         except TimeoutError:
-            return []
+            return None, []
 
     def _note_reports(self, outcome: list[ev.Event]) -> None:
         """Remember to acknowledge reports, which may be done only once they are committed."""
@@ -280,11 +289,9 @@ class Loop:
         except asyncio.CancelledError:
             raise
         except BaseException as error:
-            self._outcomes.put_nowait(error)
+            self._outcomes.put_nowait((task, error))
         else:
-            self._outcomes.put_nowait([outcome])
-        finally:
-            self._running.pop(task, None)
+            self._outcomes.put_nowait((task, [outcome]))
 
     async def _choose(self, task: ChooseTask) -> ev.Event:
         order = self.state.choosing
