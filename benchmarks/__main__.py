@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-SCRIPTS = ("overhead", "fault_table", "discovery")
+SCRIPTS = ("overhead", "network", "fault_table", "makespan", "deciding", "discovery")
 
 for name in SCRIPTS:
     print(f"\n== {name} ==", flush=True)
