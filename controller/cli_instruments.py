@@ -16,7 +16,8 @@ def add_commands(commands: Any, add: Callable[..., Any]) -> None:
     """Add them to the parser; ``add(commands, name, function, text, example)`` is the command line's own."""
     from instruments.conformance_cli import add_arguments
 
-    driver = commands.add_parser("driver", help="try a driver's promises, or list the drivers")
+    about = "try a driver's promises, or list the drivers"
+    driver = add(commands, "driver", _list, about, EXAMPLE)
     verbs = driver.add_subparsers(metavar="VERB", required=True)
     check = add(verbs, "check", _check, "try a driver's promises: crashes, repetition, stops, limits, garbage", EXAMPLE)
     add_arguments(check)
