@@ -53,7 +53,7 @@ def test_an_observer_may_look_and_nothing_else_and_an_operator_both(tmp_path):
                 assert picture.look_id == "l1"
                 assert picture.lab["controller"]["epoch"] == 1
                 assert picture.lab["instruments"]["toy"]["connected"] is True
-                assert picture.lab["instruments"]["toy"]["capabilities"] == ["act", "look"]
+                assert picture.lab["instruments"]["toy"]["capabilities"] == ["act", "fire", "look"]
             for name, request in (("bob", Stop(stop_id="s1", reason="x")), ("ada", Query(command_id="c"))):
                 refused = await ask(name, request)
                 assert isinstance(refused, messages.Refused)

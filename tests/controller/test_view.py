@@ -42,7 +42,7 @@ def first_event_only(directory: RunDirectory) -> RunDirectory:
 
     class Begun(RunDirectory):
         def load(self):
-            return next(states(self)), []
+            return next(states(self))
 
     return Begun(directory.path)
 
