@@ -18,7 +18,7 @@ from controller.run import begin
 from controller.rundir import RunDirectory
 from instruments.ledger import starts
 from instruments.process import living_holder
-from tests.faults.lab import CAMPAIGN, ROOT
+from tests.faults.lab import CAMPAIGN, DEFAULTS, ROOT
 from tests.faults.test_estop import said
 from tests.faults.test_signals import athanor, wait_until
 
@@ -45,7 +45,7 @@ class SharedLab:
 
     def run(self, name: str, budget: int = 3) -> RunDirectory:
         """Begin a run; nothing runs yet."""
-        head, _, tail = CAMPAIGN.format(budget=budget, bench="", seconds=0, kiln="").partition("lab:\n")
+        head, _, tail = CAMPAIGN.format(**{**DEFAULTS, "budget": budget, "bench": ""}).partition("lab:\n")
         file = self.folder / f"{name}.yaml"
         file.write_text(f"{head}lab: north\ncompute: {{backend: local}}\n".replace("name: kiln", f"name: {name}"))
         assert "compute" in tail
