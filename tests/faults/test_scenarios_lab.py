@@ -215,7 +215,7 @@ def test_e9_of_two_controllers_a_host_obeys_the_one_with_the_higher_epoch(tmp_pa
         write_endpoints(lab.endpoint_file, old_addresses)  # somebody leads the hosts back to the old one
         try:
             await until(lambda: "fenced" in lab.kinds())
-            with pytest.raises(Refused, match="epoch 1 is over: a controller with epoch 2 has the lab"):
+            with pytest.raises(Refused, match="a controller with epoch 2 has the lab"):
                 await old.execute("near", lab.command("e3"))
             with pytest.raises(Refused, match="epoch 1 is over"):
                 await old.execute("near", lab.command("e3", attempt=1))

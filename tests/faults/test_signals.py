@@ -39,7 +39,7 @@ def test_a_second_controller_is_told_who_holds_the_run_and_a_signal_stops_in_ord
     second = athanor("resume", bench.run.path, "--quiet")
     _, err = second.communicate(timeout=60)
     assert second.returncode == 3
-    assert f"another controller holds this run (process {first.pid}" in err
+    assert f"another controller holds this lab (process {first.pid}" in err
 
     status, _ = athanor("status", bench.run.path, "--json").communicate(timeout=60)
     assert json.loads(status)["state"] == "running"
