@@ -137,11 +137,18 @@ def _nothing_twice(found: Findings, folder: Path, journal: list[dict[str, Any]],
     for command, row in rows.items():
         if row["starts"] > 1:
             found.twice.append(f"{command}: started {row['starts']} times")
+    orders = {event["command_id"]: event for event in journal if event["kind"] == "command_ordered"}
+    failed = Counter(
+        (orders[event["command_id"]]["instrument"], orders[event["command_id"]]["experiment"])
+        for event in journal
+        if event["kind"] == "reconciled" and event["verdict"] == "failed"
+    )
     for name in INSTRUMENTS:
-        # The person says `repeat` only of what the book does not have, so a sample has one act in any case.
+        # The person says `repeat` only of what the book does not have, so a sample has one act; but a measurement that
+        # the person calls failed is taken again, as a new command.
         for key in ("command", "sample"):
             for value, count in Counter(act[key] for act in book(folder, name)).items():
-                if count > 1:
+                if count > 1 + (failed[name, value] if key == "sample" and name == "gauge" else 0):
                     found.twice.append(f"{key} {value}: {count} acts at the {name}")
 
 
