@@ -360,7 +360,7 @@ def _cpu_s(lab: Lab) -> tuple[float, float]:
 
 
 def lab(folder: Path, count: int, steps: int) -> None:
-    for instruments, processes, number in ((1, 1, 2_000), (count, 8, steps), (count, count, steps)):
+    for instruments, processes, number in ((1, 1, 2_000), (count, 8, steps)):
         floor = Floor(folder)
         where = folder / f"lab-{instruments}-{processes}"
         found = asyncio.run(_serve(where, instruments, processes, number, floor))
@@ -381,7 +381,7 @@ def lab(folder: Path, count: int, steps: int) -> None:
 async def _stops(folder: Path, count: int, rounds: int, hold_s: float) -> tuple[list[float], list[float], int]:
     """Stop ``count`` instruments amid the work: seconds to each device, to its host's word; how many were missed."""
     to_device, to_word, missed, number = [], [], 0, 0
-    async with Lab(folder, count, hold_s) as lab:
+    async with Lab(folder, count, hold_s, processes=8 if count > 8 else 0) as lab:
 
         async def work(name: str) -> None:
             nonlocal number
