@@ -7,7 +7,6 @@ folder, which it reads twice a second; otherwise it is written to the journal he
 from __future__ import annotations
 
 import json
-import os
 import time
 import uuid
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from controller.journal import Journal
 from controller.rundir import RunDirectory, RunLock
 from controller.safety import person
 from controller.state import Experiment, State
+from instruments.files import write_whole
 
 TAKEN_S = 10.0
 POLL_S = 0.1
@@ -111,12 +111,7 @@ class Mailbox:
         """Leave a decision; returns its file."""
         self.folder.mkdir(exist_ok=True)
         path = self.folder / f"{uuid.uuid4().hex}.json"
-        temporary = path.with_suffix(".part")
-        with temporary.open("w") as file:
-            file.write(event.model_dump_json())
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        write_whole(path, event.model_dump_json())
         return path
 
     def read(self, state: State, refused: Callable[[str], None] = lambda text: None) -> list[ev.Event]:

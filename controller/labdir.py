@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from typing import Any
 from controller.errors import RunStateError, StorageError
 from controller.lab import FILE
 from controller.locks import HeldFile, Holder, holder_of, in_words, lines_of, me
+from instruments.files import write_whole
 
 
 @dataclass(frozen=True)
@@ -134,18 +134,7 @@ class LabDirectory:
         return str(row[0]) if row else None
 
     def _write(self, stop: Stop) -> None:
-        path = self.path / "stop.json"
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        with temporary.open("w") as file:
-            json.dump(asdict(stop), file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        folder = os.open(self.path, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        write_whole(self.path / "stop.json", json.dumps(asdict(stop)))
 
 
 def _one_row(ledger: Path, query: str, values: tuple[str, ...] = ()) -> tuple[Any, ...] | None:

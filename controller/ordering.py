@@ -127,14 +127,18 @@ def company(turn: Turn, first: Experiment, step: Step, instrument: str) -> list[
 
 
 def order_again(state: State, orders: Sequence[ev.CommandOrdered]) -> list[ev.CommandOrdered]:
-    """The same act once more, with new ids; empty while nothing may begin, or where its instrument cannot do it now."""
+    """The same act once more, with new ids.
+
+    Empty while nothing may begin, where its instrument cannot do it now, or where a sample has waited too long meanwhile.
+    """
     if state.stopping or state.latched:
         return []
     instrument, run_id = state.instruments[orders[0].instrument], state.started.run_id if state.started else ""
     steps = [state.experiments[order.experiment].next_step for order in orders]
     others = instrument.running.keys() - {order.command_id for order in orders}
     able = all(step is not None and state.may_take(instrument.name, step) for step in steps)
-    if others or not instrument.in_service or not able:
+    in_time = all(state.now_s <= state.experiments[order.experiment].due_s for order in orders)
+    if others or not instrument.in_service or not able or not in_time:
         return []
     ids = tuple(command_id(run_id, order.experiment, order.step, order.attempt + 1) for order in orders)
     return [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -21,6 +20,7 @@ from controller.report_table import results_csv
 from controller.report_words import headline, methods, recipe_of, seek, why
 from controller.rundir import RunDirectory
 from controller.view_progress import duration, label
+from instruments.files import write_whole
 from instruments.simulated.pattern import WAVELENGTH_A
 from models.acquisition.hypervolume import hypervolume
 
@@ -49,9 +49,9 @@ def write_report(directory: RunDirectory, out: Path, *, baseline: Path | None = 
     page = _page(run, compared, directory)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        _write(out / "results.csv", results_csv(run))
+        write_whole(out / "results.csv", results_csv(run), durable=False)
         _write_crystals(run, out / "cif")
-        _write(out / "report.html", page)
+        write_whole(out / "report.html", page, durable=False)
     except OSError as error:
         raise StorageError(f"{error.filename or out}: {error.strerror}. Give a writable folder with --out.") from error
     return out / "report.html"
@@ -219,11 +219,4 @@ def _write_crystals(run: RunData, folder: Path) -> None:
     if rows:
         folder.mkdir(exist_ok=True)
     for row in rows:
-        _write(folder / file_name(row), cif(row))
-
-
-def _write(path: Path, text: str) -> None:
-    """Replace a file whole, so that nobody ever reads half a page."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8", newline="")
-    os.replace(part, path)
+        write_whole(folder / file_name(row), cif(row), durable=False)

@@ -33,6 +33,7 @@ from controller.journal import Journal
 from controller.records import Schedule, State
 from controller.state import evolve
 from controller.tasks import CommandTask, PlanTask, ReturnTask
+from instruments.files import write_whole
 
 log = logging.getLogger(__name__)
 
@@ -58,12 +59,7 @@ def save(run: Path) -> int:
         head = {"code": _code(), "seq": seq, "chain": journal.chain_at(seq), "sha256": hashlib.sha256(body).hexdigest()}
     finally:
         journal.close()
-    temporary = run / f".{FILE}.{os.getpid()}"
-    with temporary.open("wb") as file:
-        file.write(json.dumps(head).encode() + b"\n" + body)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(run / FILE)
+    write_whole(run / FILE, json.dumps(head).encode() + b"\n" + body)
     return seq
 
 

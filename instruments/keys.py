@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from instruments.errors import LabError
+from instruments.files import write_whole
 
 Role = Literal["controller", "host", "operator", "observer"]
 Z85Key = Annotated[str, Field(min_length=40, max_length=40)]
@@ -86,12 +86,12 @@ def create_lab_keys(
         else:
             public, private = zmq.curve_keypair()
             secret = SecretKey(name=name, role=role, public_key=public.decode(), secret_key=private.decode())
-            _write_private(path, secret.model_dump_json())
+            write_whole(path, secret.model_dump_json() + "\n", mode=0o600)
         if secret.role != role:
             raise LabError(f"{path} is the key of a {secret.role}, not of a {role}; choose another name")
         known[name] = PublicKey(name=name, role=role, public_key=secret.public_key)
     registry = Registry(keys=tuple(known[name] for name in sorted(known)))
-    _write_private(folder / REGISTRY, json.dumps(registry.model_dump(mode="json"), indent=1))
+    write_whole(folder / REGISTRY, json.dumps(registry.model_dump(mode="json"), indent=1) + "\n", mode=0o600)
     return registry
 
 
@@ -127,15 +127,3 @@ def _read(path: Path, *, forbidden: int) -> str:
     if mode & forbidden:
         raise LabError(f"{path} has mode {mode:04o}: others could read or change it; run: chmod 600 {path}")
     return text
-
-
-def _write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner may read: whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.unlink(missing_ok=True)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)

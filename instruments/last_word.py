@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import time
 from pathlib import Path
 from typing import Any
+
+from instruments.files import write_whole
 
 FILE = "last_word.json"
 KEPT = 16
@@ -37,10 +38,8 @@ class LastWord:
 
     def _write(self, **said: Any) -> None:
         self._said |= said
-        temporary = self._path.with_name(f".{FILE}.{os.getpid()}")
         with contextlib.suppress(OSError, ValueError):
-            temporary.write_text(json.dumps(self._said))
-            temporary.replace(self._path)
+            write_whole(self._path, json.dumps(self._said), durable=False)
 
 
 def read_last_word(workdir: Path) -> dict[str, Any]:

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import json
 import logging
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from zmq.utils.monitor import recv_monitor_message
 
 from instruments.arrays import MAX_FRAME_BYTES
 from instruments.errors import LabError
+from instruments.files import write_whole
 from instruments.keys import CONTROLLER, PublicKey, Registry, Role, load_registry, load_secret
 
 log = logging.getLogger("athanor.transport")
@@ -289,9 +289,7 @@ def _reachable(endpoint: str) -> str:
 def write_endpoints(path: Path, endpoints: dict[Channel, str]) -> None:
     """Tell local hosts where the controller listens: whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(endpoints))
-    temporary.replace(path)
+    write_whole(path, json.dumps(endpoints), durable=False)
 
 
 def read_endpoints(path: Path) -> dict[Channel, str] | None:

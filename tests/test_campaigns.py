@@ -122,6 +122,7 @@ def test_a_table_of_measured_rows_runs_to_its_end_and_replays(tmp_path):
     assert status["best"]["values"]["toughness"] == max(o.values["toughness"] for o in state.observations)
 
 
+@pytest.mark.slow
 def test_a_mixed_space_with_a_python_function_keeps_bounds_integers_categories_and_constraints(tmp_path):
     state, status = run_lightly(path_of("catalyst-function"), tmp_path, 4)
     assert status["outcomes"]["measured"] == 4
@@ -138,6 +139,7 @@ def test_a_mixed_space_with_a_python_function_keeps_bounds_integers_categories_a
         assert observation.values["catalyst_g"] == pytest.approx(0.4 * dials["layers"])
 
 
+@pytest.mark.slow
 def test_a_prototype_space_is_sintered_measured_and_replayed(tmp_path):
     state, status = run_lightly(path_of("perovskite"), tmp_path, 3)
     assert status["outcomes"]["failed_measurement"] == 0
@@ -149,6 +151,7 @@ def test_a_prototype_space_is_sintered_measured_and_replayed(tmp_path):
         assert 3.5 < experiment.values["lattice_parameter_A"] < 4.6
 
 
+@pytest.mark.slow
 def test_a_computational_campaign_is_a_laboratory_campaign(tmp_path):
     file = tmp_path / "zincblende.yaml"
     emt = "{calculator: 'ase.calculators.emt:EMT', relax: cell, bulk_modulus: true, fmax_eV_per_A: 0.01}"
@@ -203,6 +206,7 @@ ROWS = [
 ]
 
 
+@pytest.mark.slow
 def test_a_table_with_one_goal_up_and_one_down_ends_when_all_is_tried_with_the_true_front(tmp_path):
     (tmp_path / "two-ways.yaml").write_text(TWO_WAYS)
     lines = ["x,solvent,gain,cost,purity", *(",".join(map(str, row)) for row in ROWS)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -14,6 +13,7 @@ from typing import Any
 
 from instruments.driver import Capability, Job, Limit, Outcome, Progress
 from instruments.errors import InstrumentFault, LabError, Refused
+from instruments.files import write_whole
 from instruments.limits import violations
 
 NOTES_KEPT = 64
@@ -187,22 +187,7 @@ class Notes:
         self._notes[command_id] = self._notes.pop(command_id, {}) | facts
         for old in list(self._notes)[:-NOTES_KEPT]:
             del self._notes[old]
-        write_durably(self.path, json.dumps(self._notes))
-
-
-def write_durably(path: Path, text: str) -> None:
-    """Replace a file so that after a crash either the old or the new text is there, whole."""
-    fresh = path.with_suffix(path.suffix + ".new")
-    with fresh.open("w") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(fresh, path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+        write_whole(self.path, json.dumps(self._notes))
 
 
 def need(module: str, extra: str) -> Any:

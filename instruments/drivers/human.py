@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from instruments.driver import Capability, Job, Outcome, Progress
-from instruments.drivers.base import RealInstrument, Stopped, limits_of, write_durably
+from instruments.drivers.base import RealInstrument, Stopped, limits_of
 from instruments.drivers.table import bounds_of
 from instruments.errors import InstrumentError, LabError, Refused
+from instruments.files import write_whole
 
 OPEN, WITHDRAWN = "open", "withdrawn"
 
@@ -90,18 +91,18 @@ class Human(RealInstrument):
         begun, path = time.monotonic(), _path(self.workdir, job.command_id)
         self.check_stop()
         self.notes.put(job.command_id, phase="asked")
-        write_durably(path, json.dumps(request))
+        write_whole(path, json.dumps(request))
         progress(0.0, f"waiting for a person: {instruction}")
         while (outcome := _answered(path)) is None:
             if time.monotonic() - begun > self.timeout_s:
-                write_durably(path, json.dumps(request | {"state": WITHDRAWN}))
+                write_whole(path, json.dumps(request | {"state": WITHDRAWN}))
                 raise TimeoutError(f"nobody answered in {self.timeout_s / 3600:g} h: {instruction}")
             try:
                 self.wait(self.poll_s)
             except Stopped:
                 if (outcome := _answered(path)) is not None:
                     break
-                write_durably(path, json.dumps(request | {"state": WITHDRAWN}))
+                write_whole(path, json.dumps(request | {"state": WITHDRAWN}))
                 raise Stopped(f"a person may have begun: {instruction}") from None
         return Outcome(outcome.status, outcome.readings, {}, time.monotonic() - begun, outcome.message)
 
@@ -165,7 +166,7 @@ def answer_request(
             if math.isnan(values[name]) or not low <= values[name] <= high:
                 raise Refused(f"{name} = {values[name]:g} is outside {low:g}..{high:g}: look again at the unit")
     message = f"{who.strip()}: {note.strip() or ('could not be done' if failed else 'done')}"
-    write_durably(answer, json.dumps({"failed": failed, "readings": values, "message": message}))
+    write_whole(answer, json.dumps({"failed": failed, "readings": values, "message": message}))
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from instruments.drivers.base import Silent, need, write_durably
+from instruments.drivers.base import Silent, need
 from instruments.errors import InstrumentFault, LabError, Refused
+from instruments.files import write_whole
 
 READ_TRIES = 3
 
@@ -150,4 +151,4 @@ class WriteBudget:
     def spend(self, address: int) -> None:
         """Count one write; call it before the write."""
         self._used[address] = self.used(address) + 1
-        write_durably(self.path, json.dumps({str(k): v for k, v in self._used.items()}))
+        write_whole(self.path, json.dumps({str(k): v for k, v in self._used.items()}))

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from instruments.errors import LabError
+from instruments.files import write_whole
 from instruments.simulated.cell import lattice_parameter_A, scaled, volume_A3
 from instruments.simulated.references import element
 
@@ -88,10 +89,7 @@ class Oracle:
             return Material(**json.loads(path.read_text()))
         material = _compute(target)
         self.cache.mkdir(parents=True, exist_ok=True)
-        # Renaming is atomic; the content is recomputable, so that nothing needs to reach the disk at once.
-        temporary = path.with_suffix(f".{os.getpid()}.tmp")
-        temporary.write_text(json.dumps(asdict(material)))
-        temporary.replace(path)
+        write_whole(path, json.dumps(asdict(material)), durable=False)  # it can be computed again
         return material
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from instruments.errors import LabError, Refused
+from instruments.files import write_whole
 
 
 @dataclass(frozen=True)
@@ -109,19 +109,7 @@ class World:
         return self._samples / f"{sample}.json"
 
     def _write(self, sample: Sample) -> None:
-        path = self._file(sample.id)
-        # Under the lock there is one writer; a leftover of a killed one is simply overwritten.
-        temporary = path.with_name(f".{path.name}.tmp")
-        with temporary.open("w") as stream:
-            json.dump(asdict(sample), stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-        directory = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        write_whole(self._file(sample.id), json.dumps(asdict(sample)))
 
     @contextlib.contextmanager
     def _lock(self) -> Iterator[None]:

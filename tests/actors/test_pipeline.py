@@ -74,6 +74,7 @@ def test_rules_keep_candidates_from_the_acquisition():
     assert stages["rules"].detail == {"exclude": 360 - 168}
 
 
+@pytest.mark.slow
 def test_the_ensemble_screens_once_there_are_results_to_learn_from():
     objectives = (Objective(name="moment"), Objective(name="hhi", direction="minimize", source="computed"))
     learning = spec(objectives=objectives, constraints=(Constraint(name="pure", at_least=0.5),)).model_copy(

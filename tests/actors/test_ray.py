@@ -42,7 +42,7 @@ def test_ray_answers_as_the_local_crew_does_also_after_all_its_processes_were_ki
             assert len(found) > 4
             assert [door for door in found if not door.on_loopback] == []
             assert kill_ray() > 4
-            after = await asyncio.wait_for(pipeline.choose(order()), 120)
+            after = await asyncio.wait_for(pipeline.choose(order()), 400)
             return before.choices, after.choices
         finally:
             await pipeline.close()

@@ -123,6 +123,7 @@ def test_every_command_has_help_with_an_example():
         assert "exit codes:" in command.format_help()
 
 
+@pytest.mark.slow
 def test_a_directory_that_cannot_be_written_is_said_clearly(finished):
     (finished / "a-file").write_text("x")
     failed = athanor("run", "search.yaml", "--dir", "a-file/run", "--quiet", cwd=finished)

@@ -68,3 +68,19 @@ def test_nothing_is_ordered_again_after_a_stop():
     lab.tell(ev.ControllerStarted(epoch=2, pid=2, host="here"))
     lab.settle()
     again(lab, [order])
+
+
+def test_what_has_waited_too_long_meanwhile_is_not_ordered_again():
+    lab = PureLab([[step("mix", 1.0), step("fire")]], {"mixer": [offer("mix")], "kiln": [offer("fire")]})
+    lab.settle()
+    lab.report(lab.running()[0])
+    lab.settle()
+    fire = lab.running()[0]
+    lab.tell(ev.OutcomeUnknown(command_id=fire, evidence="nobody knows", facts={}))
+    lab.pass_time(2.0)
+    lab.settle()
+    lab.tell(ev.Reconciled(command_id=fire, verdict="repeat", by="Ada", reason="it is cold and empty", readings={}))
+    lab.settle()
+    assert [order.experiment for order in lab.orders()] == ["E0001"] * 2
+    assert lab.outcomes() == {"E0001": "failed_measurement"}
+    assert "expired: waited 2 h, at most 1 h" in lab.state.experiments["E0001"].reason

@@ -70,6 +70,7 @@ def test_a_stop_from_another_process_reaches_every_instrument_and_holds_until_a_
     assert code == 0, err
 
 
+@pytest.mark.slow
 def test_ctrl_c_twice_is_the_same_stop(tmp_path):
     bench = Bench(tmp_path, seconds=3.0, kiln="StoppableKiln", budget=4)
     controller = athanor("resume", bench.run.path, "--quiet", "--no-report")
@@ -87,7 +88,7 @@ def test_ctrl_c_twice_is_the_same_stop(tmp_path):
 
 
 def test_without_a_controller_the_hosts_are_told_by_signal_and_the_stop_is_latched_everywhere(tmp_path):
-    bench = Bench(tmp_path, seconds=3.0, kiln="StoppableKiln", budget=4)
+    bench = Bench(tmp_path, seconds=8.0, kiln="StoppableKiln", budget=4)
     controller = athanor("resume", bench.run.path, "--quiet", "--no-report")
     wait_until(lambda: fired(bench))
     controller.kill()
@@ -107,6 +108,7 @@ def test_without_a_controller_the_hosts_are_told_by_signal_and_the_stop_is_latch
     assert len(fired(bench)) == done
 
 
+@pytest.mark.slow
 def test_a_controller_that_hangs_is_passed_over_and_cannot_command_when_it_wakes(tmp_path):
     bench = Bench(tmp_path, seconds=1.0, kiln="StoppableKiln", budget=6)
     controller = athanor("resume", bench.run.path, "--quiet", "--no-report")
@@ -124,6 +126,7 @@ def test_a_controller_that_hangs_is_passed_over_and_cannot_command_when_it_wakes
     assert bench.run.load().latched is not None
 
 
+@pytest.mark.slow
 def test_an_instrument_that_cannot_answer_is_named_and_the_exit_code_says_so(tmp_path):
     bench = Bench(tmp_path, seconds=4.0, kiln="StoppableKiln", budget=4)
     controller = athanor("resume", bench.run.path, "--quiet", "--no-report")

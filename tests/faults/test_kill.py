@@ -16,6 +16,7 @@ from tests.faults.kill_points import Thousand, campaign_file
 from tests.faults.lab import ROOT, Bench
 
 
+@pytest.mark.slow
 def test_a_controller_killed_amid_its_work_goes_on_as_if_nothing_had_been(tmp_path):
     """Controllers that are started anew from the command line, as a person would."""
     quiet, bench = Bench(tmp_path / "quiet"), Bench(tmp_path / "killed")

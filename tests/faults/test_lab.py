@@ -88,6 +88,7 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
     return process.returncode, err
 
 
+@pytest.mark.slow
 def test_a_second_campaign_waits_its_turn_and_after_a_crash_both_end_without_a_step_done_twice(tmp_path):
     shared = SharedLab(tmp_path)
     one, two = shared.run("one"), shared.run("two")
@@ -138,6 +139,7 @@ def test_another_campaign_takes_the_lab_over_and_the_first_one_goes_on_later(tmp
     shared.check_nothing_physical_was_repeated()
 
 
+@pytest.mark.slow
 def test_a_run_that_finds_the_lab_taken_leaves_no_directory_behind(tmp_path):
     shared = SharedLab(tmp_path)
     shared.close()
@@ -152,6 +154,7 @@ def test_a_run_that_finds_the_lab_taken_leaves_no_directory_behind(tmp_path):
     finish(first)
 
 
+@pytest.mark.slow
 def test_a_controller_whose_epoch_is_over_ends_and_says_who_has_the_lab_and_leaves_the_instruments_alone(tmp_path):
     shared = SharedLab(tmp_path)
     one = shared.run("one")
@@ -174,6 +177,7 @@ def test_a_controller_whose_epoch_is_over_ends_and_says_who_has_the_lab_and_leav
     shared.check_nothing_physical_was_repeated()
 
 
+@pytest.mark.slow
 def test_an_idle_lab_that_is_stopped_takes_no_campaign_until_it_is_reset(tmp_path):
     shared = SharedLab(tmp_path)
     code, out, err = said("stop", shared.lab.path, "--by", "Ada", "--reason", "smoke", "--json")
@@ -242,6 +246,7 @@ def test_a_picture_of_the_lab_is_had_with_an_observers_key_from_the_living_contr
     assert not seen["instruments"]["kiln"]["host_lives"]
 
 
+@pytest.mark.slow
 def test_a_host_that_is_started_by_hand_elsewhere_serves_the_lab_within_its_envelope_and_outlives_campaigns(tmp_path):
     shared = SharedLab(tmp_path, more=", remote: true", rest="safety: {limits: {fire.x: {high: 0.7}}}\n")
     elsewhere = tmp_path / "elsewhere"

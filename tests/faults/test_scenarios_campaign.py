@@ -79,6 +79,7 @@ def test_e1_a_host_that_is_frozen_and_thaws_keeps_its_work(tmp_path):
     finished(bench)
 
 
+@pytest.mark.slow
 def test_e2_a_driver_that_dies_after_acting_is_never_asked_to_act_again_without_a_persons_word(tmp_path):
     """E2. Acted, died, told nobody, no sensor: the outcome is unknown, the sample waits, the others go on; a person's
     verdict ends it."""
@@ -124,6 +125,7 @@ def test_e6_what_cannot_be_a_reading_is_kept_in_the_journal_and_reaches_no_model
         assert word in ended[f"E{number:04}"]["reason"].lower(), ended[f"E{number:04}"]
 
 
+@pytest.mark.slow
 def test_e5_what_no_report_can_say_is_a_fault_of_its_instrument_and_the_sample_is_measured_again(tmp_path):
     """E5. A driver that answers words, ragged arrays, another type or far too much: each is a fault with its reason,
     and none of it a reading; a new attempt measures the sample."""
@@ -195,6 +197,7 @@ time.time = _jumping
 """
 
 
+@pytest.mark.slow
 def test_e8_clocks_that_jump_by_days_decide_nothing(tmp_path):
     """E8. In every process the wall clock jumps three days ahead, then a month back: leases, time-outs, order and
     decisions do not care; only the annotations show it."""
@@ -248,6 +251,7 @@ def test_e10_a_stop_passes_a_jammed_work_channel_and_says_who_did_not_hear_it(tm
     asyncio.run(run())
 
 
+@pytest.mark.slow
 def test_e10_a_stop_of_a_campaign_is_latched_in_the_journal_with_who_acknowledged_it(tmp_path):
     """E10. Latched before anything else, with the table; nothing acts until a person has reset it."""
     bench = Bench(tmp_path, seconds=2.0, kiln="StoppableKiln")

@@ -10,6 +10,8 @@ import sys
 import time
 from collections.abc import Callable
 
+import pytest
+
 from tests.faults.lab import ROOT, Bench
 
 
@@ -32,7 +34,7 @@ def wait_until(true: Callable[[], object], seconds: float = 120) -> None:
 
 
 def test_a_second_controller_is_told_who_holds_the_run_and_a_signal_stops_in_order(tmp_path):
-    bench = Bench(tmp_path, budget=8, seconds=0.5)
+    bench = Bench(tmp_path, budget=8, seconds=1.0)
     first = athanor("resume", bench.run.path, "--quiet", "--no-report")
     wait_until(lambda: (tmp_path / "fired.jsonl").exists())
 
@@ -57,6 +59,7 @@ def test_a_second_controller_is_told_who_holds_the_run_and_a_signal_stops_in_ord
     bench.check_nothing_physical_was_repeated()
 
 
+@pytest.mark.slow
 def test_no_process_is_left_behind(tmp_path):
     from tests.faults.victim import host_pid
 

@@ -23,7 +23,7 @@ def taken(bench: Bench, *arguments: str) -> str:
 
 
 def test_a_controller_that_is_asked_to_yield_finishes_its_steps_and_the_next_one_has_a_higher_epoch(tmp_path):
-    bench = Bench(tmp_path, budget=4, seconds=0.5)
+    bench = Bench(tmp_path, budget=4, seconds=1.5)
     first = athanor("resume", bench.run.path, "--quiet", "--no-report")
     wait_until(lambda: fired(bench))
     epoch = bench.run.load().epoch
@@ -36,6 +36,7 @@ def test_a_controller_that_is_asked_to_yield_finishes_its_steps_and_the_next_one
     bench.check_nothing_physical_was_repeated()
 
 
+@pytest.mark.slow
 def test_a_controller_that_hangs_is_killed_after_its_grace_and_nothing_is_done_twice(tmp_path):
     bench = Bench(tmp_path, budget=4, seconds=0.5)
     first = athanor("resume", bench.run.path, "--quiet", "--no-report")

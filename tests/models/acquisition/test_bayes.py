@@ -67,6 +67,7 @@ def test_is_an_acquisition():
     assert isinstance(quick(), Acquisition)
 
 
+@pytest.mark.slow
 def test_beats_random_with_two_objectives_and_a_region_that_fails():
     pool = alloys()
     chosen = [reached(pool, campaign(quick(), pool, 20, 4, seed)) for seed in range(2)]

@@ -110,6 +110,7 @@ def large(n=6000, d=6, seed=0, **settings):
     return one_objective(rng.random((n, d)), X, y, rng.random((4, d)), **settings)
 
 
+@pytest.mark.slow
 def test_picks_are_those_of_botorch():
     load_botorch()
     from botorch.acquisition import LogExpectedImprovement
