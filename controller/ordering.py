@@ -129,7 +129,7 @@ def company(turn: Turn, first: Experiment, step: Step, instrument: str) -> list[
 def order_again(state: State, orders: Sequence[ev.CommandOrdered]) -> list[ev.CommandOrdered]:
     """The same act once more, with new ids.
 
-    Empty while nothing may begin, where its instrument cannot do it now, or where a sample has waited too long meanwhile.
+    Empty while nothing may begin, where its instrument cannot do it now, or where a sample has waited too long.
     """
     if state.stopping or state.latched:
         return []
