@@ -100,6 +100,7 @@ class LocalHosts:
                     lease_s=lease_s,
                     linger_s=linger_s,
                     heartbeat_s=heartbeat_s,
+                    process=spec.process,
                 ),
                 spec.process,
             )

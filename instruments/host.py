@@ -10,26 +10,31 @@ from __future__ import annotations
 import argparse
 import gc
 import logging
-import math
 import signal
+import sqlite3
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from selectors import EVENT_READ, BaseSelector, DefaultSelector
 
 import zmq
 from pydantic import ValidationError
 
 from instruments.bell import Bell
 from instruments.errors import InstrumentError
+from instruments.group_log import GroupLog
 from instruments.host_config import HostConfig
 from instruments.hosted import EXIT_CONFIG, EXIT_HELD, EXIT_OK, Host
 
 log = logging.getLogger("athanor.host")
 
+TIDY_S = 1.0
+"""How often to look whether a common log has grown long."""
 
-def serve(hosts: Sequence[Host], bell: Bell) -> int:
-    """Run hosts of several instruments, which share ``bell``, until all have ended. Returns the exit code.
+
+def serve(hosts: Sequence[Host], bell: Bell, selector: BaseSelector, logs: Sequence[GroupLog] = ()) -> int:
+    """Run hosts of several instruments, which share a bell and a log, until all have ended. Returns the exit code.
 
     They share an interpreter, so that many quick instruments cost little; a driver that brings it down ends them all.
     """
@@ -41,19 +46,21 @@ def serve(hosts: Sequence[Host], bell: Bell) -> int:
     signal.signal(signal.SIGTERM, terminate)
     signal.signal(signal.SIGINT, terminate)
     code, open_hosts = EXIT_OK, list(hosts)
-    poller = zmq.Poller()
-    poller.register(bell.descriptor, zmq.POLLIN)
+    selector.register(bell.descriptor, EVENT_READ)
     for host in hosts:
-        host.begin(poller)
-    due = dict.fromkeys(open_hosts, 0.0)
+        host.begin()
+    due, next_tidy = dict.fromkeys(open_hosts, 0.0), 0.0
     try:
         while open_hosts:
-            wait_s = max(0.0, min(due.values()) - time.monotonic())
-            ready = dict(poller.poll(math.ceil(wait_s * 1_000)))
-            if bell.descriptor in ready:
+            found = selector.select(max(0.0, min(due.values()) - time.monotonic()))
+            ready = {key.data for key, _ in found}
+            if None in ready:
                 bell.hush()
             now = time.monotonic()
-            for host in [x for x in open_hosts if due[x] <= now or x.has_news(ready)]:
+            if logs and now >= next_tidy:
+                next_tidy = now + TIDY_S
+                _tidy(logs)
+            for host in [x for x in open_hosts if x in ready or x.has_heard or due[x] <= now]:
                 due[host] = host.turn()
                 if host.over:
                     open_hosts.remove(host)
@@ -66,6 +73,14 @@ def serve(hosts: Sequence[Host], bell: Bell) -> int:
         for host in open_hosts:
             host.end()
     return code
+
+
+def _tidy(logs: Sequence[GroupLog]) -> None:
+    for common in logs:
+        try:
+            common.tidy()
+        except (OSError, sqlite3.Error) as error:  # nothing is lost, it only grows
+            log.error("the common log cannot be tidied: %s", error)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -81,7 +96,8 @@ def main(arguments: list[str] | None = None) -> int:
     if len(given.config) == 1:  # many threads would wake up for nothing all the time
         sys.setswitchinterval(0.001)  # a driver that computes in Python must not keep a stop waiting
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
-    hosts, context, bell = [], zmq.Context(), Bell()
+    hosts, context, bell, selector = [], zmq.Context(), Bell(), DefaultSelector()
+    logs: dict[Path, GroupLog] = {}
     for path in given.config:
         name = str(path)
         try:
@@ -89,11 +105,15 @@ def main(arguments: list[str] | None = None) -> int:
             name = config.name
             if given.linger_s is not None:
                 config = config.model_copy(update={"linger_s": given.linger_s})
-            hosts.append(Host(config, context, bell))
+            if (common := config.common_log) is not None and common not in logs:
+                logs[common] = GroupLog(common)
+            hosts.append(Host(config, context, bell, selector, logs[common] if common else None))
         except (OSError, ValidationError, InstrumentError) as error:
             print(f"{name}: {error}", file=sys.stderr)
             return EXIT_HELD if "is held by" in str(error) else EXIT_CONFIG
-    code = serve(hosts, bell)
+    code = serve(hosts, bell, selector, list(logs.values()))
+    for common in logs.values():
+        common.close()
     if all(host.closed for host in hosts):
         context.term()
     return code

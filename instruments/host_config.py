@@ -28,6 +28,7 @@ class HostConfig(BaseModel):
         heartbeat_s: between signs of life.
         lease_s: without a controller for so long, the instrument goes to its safe state.
         linger_s: without a controller for so long, the process ends; never where it is null.
+        process: of those that share a process, a common name: their ledgers are made durable together.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -43,6 +44,7 @@ class HostConfig(BaseModel):
     heartbeat_s: float = Field(default=HEARTBEAT_S, gt=0)
     lease_s: float = Field(default=30.0, gt=0)
     linger_s: float | None = Field(default=600.0, ge=0)
+    process: str = ""
 
     @classmethod
     def load(cls, path: Path) -> HostConfig:
@@ -55,6 +57,11 @@ class HostConfig(BaseModel):
     def ledger(self) -> Path:
         """The instrument's ledger."""
         return self.workdir / "ledger.sqlite"
+
+    @property
+    def common_log(self) -> Path | None:
+        """The log of the process, where instruments share one."""
+        return self.workdir.parent / self.process if self.process else None
 
     def find(self) -> dict[Channel, str] | None:
         """Where the controller listens, as far as is known now."""

@@ -10,8 +10,8 @@ import sqlite3
 import sys
 import time
 import uuid
-from collections.abc import Container
 from dataclasses import dataclass
+from selectors import EVENT_READ, BaseSelector
 from typing import Any
 
 import zmq
@@ -21,6 +21,7 @@ from instruments.batches import Batches, fault_of_batch, fault_of_member
 from instruments.bell import Bell
 from instruments.driver import Capability
 from instruments.errors import LabError, ProtocolError
+from instruments.group_log import GroupLog
 from instruments.host_config import HostConfig
 from instruments.last_word import LastWord
 from instruments.ledger import Ledger, digest
@@ -73,15 +74,25 @@ class Host:
         config: of the instrument.
         context: of the process.
         bell: rung where another thread has something for ``turn``.
+        selector: knows the controller's connection with this host as its data.
+        common: the log of a process with several instruments.
     """
 
-    def __init__(self, config: HostConfig, context: zmq.Context, bell: Bell):
+    def __init__(
+        self,
+        config: HostConfig,
+        context: zmq.Context,
+        bell: Bell,
+        selector: BaseSelector,
+        common: GroupLog | None = None,
+    ):
         self._config = config
         self._session = uuid.uuid4().hex
         self._work = Client(context, keys=config.keys, name=config.name)
-        self._ledger = Ledger(config.ledger)
+        self._ledger = Ledger(config.ledger, instrument=config.name, log=common)
         self._events: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._bell, self._poller = bell, zmq.Poller()
+        self._bell, self._selector = bell, selector
+        self._descriptor: int | None = None
         self._stopped = self._ledger.stop_reason is not None
         self._worker = worker.Worker(
             self._load, self._ledger, self._post, may_start=self._may_start, stopped=self._stopped
@@ -108,9 +119,8 @@ class Host:
         self.exit_code = EXIT_OK
         self.closed = False
 
-    def begin(self, poller: zmq.Poller) -> None:
-        """Load the driver and look for the controller, whose socket is registered with ``poller`` when it is found."""
-        self._poller = poller
+    def begin(self) -> None:
+        """Begin to load the driver and to listen for a stop."""
         self._worker.start()
         self._ear.start()
 
@@ -119,23 +129,25 @@ class Host:
         """True once it was released, terminated or alone for too long, and what ran has ended."""
         return bool(self._leaving and not self._active)
 
-    def has_news(self, ready: Container[Any]) -> bool:
-        """True where ``turn`` would find something: its socket is among those ready, or a thread has told."""
-        return self._work.socket in ready or not self._events.empty()
+    @property
+    def has_heard(self) -> bool:
+        """True where another thread has told something."""
+        return not self._events.empty()
 
     def turn(self) -> float:
         """Do what there is to do. Returns when to come again at the latest (``time.monotonic()``)."""
-        self._drain()
-        self._tick()
-        return self._due()
+        while True:
+            self._drain()
+            self._tick()
+            if not self._work.readable:  # sending may swallow the descriptor's word that something has come
+                return self._due()
 
     def end(self) -> None:
         """Give everything up."""
         log.info("%s is ending: %s", self._config.name, self._leaving or "an error")
         self._worker.end()
         self._worker.join(5.0)
-        if self._work.socket is not None:
-            self._poller.unregister(self._work.socket)
+        self._listen_to(None)
         self._work.close()
         self.closed = self._ear.close()
         self._ledger.close()
@@ -446,13 +458,19 @@ class Host:
         silent = time.monotonic() - max(self._heard, self._connected) > max(DEAD_S, 3 * self._config.heartbeat_s)
         if endpoints and (endpoints["work"] != self._work.endpoint or silent):
             log.info("connecting to %s", endpoints["work"])
-            if self._work.socket is not None:
-                self._poller.unregister(self._work.socket)
+            self._listen_to(None)
             self._work.connect(endpoints["work"])
-            self._poller.register(self._work.socket, zmq.POLLIN)
+            self._listen_to(self._work.descriptor)
             self._announced, self._connected, self._next_beat = False, time.monotonic(), 0.0
         if endpoints:
             self._ear.follow(endpoints["stop"])
+
+    def _listen_to(self, descriptor: int | None) -> None:
+        if self._descriptor is not None:
+            self._selector.unregister(self._descriptor)
+        if descriptor is not None:
+            self._selector.register(descriptor, EVENT_READ, self)
+        self._descriptor = descriptor
 
     def _announce(self) -> None:
         sent = self._send(

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Literal
 
 from instruments.errors import LabError
+from instruments.group_log import GroupLog, records
 from instruments.messages import Command, Report
 from instruments.process import ProcessLock
 
@@ -71,14 +72,24 @@ class Ledger:
     Args:
         path: SQLite file; ``path.lock`` beside it names the process that holds it.
         min_free_bytes: see ``MIN_FREE_BYTES``.
+        instrument: takes in what the common logs of processes, two folders above the file, have of this instrument.
+        log: makes starts and reports durable together with those of other instruments.
 
     Raises:
         LabError: another living process holds it, or it cannot be opened.
     """
 
-    def __init__(self, path: Path, *, min_free_bytes: int = MIN_FREE_BYTES):
+    def __init__(
+        self,
+        path: Path,
+        *,
+        min_free_bytes: int = MIN_FREE_BYTES,
+        instrument: str = "",
+        log: GroupLog | None = None,
+    ):
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path, self._min_free_bytes = path, min_free_bytes
+        self._instrument, self._log = instrument, log
         self._lock = ProcessLock(lock_path(path))
         self._lock.acquire(timeout_s=2.0)
         self._guard = threading.RLock()
@@ -89,9 +100,25 @@ class Ledger:
             self._database.execute("PRAGMA synchronous=FULL")
             self._database.executescript(_SCHEMA)
             self._epoch = int(self._fact("epoch", "0"))
-        except sqlite3.Error as error:
+            if instrument:
+                self._take_in(path.parent.parent)
+        except (sqlite3.Error, OSError) as error:
             self._lock.release()
             raise LabError(f"cannot use the ledger {path} ({error}); do not delete it: restore or repair it") from None
+        if log is not None:
+            log.join(instrument, lambda: self._remember("settled", log.file.name))
+
+    def _take_in(self, folder: Path) -> None:
+        """What a power cut left in the common logs alone."""
+        with self._transaction() as database:
+            for head, frames in records(folder):
+                if head["instrument"] != self._instrument:
+                    continue
+                for text in head.get("started", ()):
+                    _start(database, Command.model_validate_json(text), head["epoch"])
+                for text, count in head.get("done", ()):
+                    mine, frames = frames[:count], frames[count:]
+                    _finish(database, Report.model_validate_json(text).command_id, text, mine)
 
     def close(self) -> None:
         """Write what waits and give the ledger up."""
@@ -156,16 +183,13 @@ class Ledger:
         free = shutil.disk_usage(self.path.parent).free
         if free < self._min_free_bytes:
             raise LabError(f"only {free >> 20} MiB are free beside the ledger {self.path}; make room, then try again")
-        with self._transaction() as database:
+        with self._transaction(durable=self._log is None) as database:
             for command in commands:
-                changed = database.execute(
-                    "INSERT INTO commands (command_id, digest, command, epoch, state, starts) "
-                    "VALUES (?, ?, ?, ?, 'started', 1) ON CONFLICT (command_id) DO UPDATE "
-                    "SET state = 'started', starts = starts + 1 WHERE state = 'received'",
-                    (command.command_id, digest(command), command.model_dump_json(), epoch),
-                ).rowcount
-                if changed != 1:
+                if not _start(database, command, epoch):
                     raise LabError(f"command {command.command_id} was started before; it is never started again")
+            if self._log is not None:
+                started = [command.model_dump_json() for command in commands]
+                self._log.append({"instrument": self._instrument, "epoch": epoch, "started": started})
 
     def finish(self, report: Report) -> None:
         """Write ``done`` with the report and its arrays. Raises LabError unless the command is ``started``."""
@@ -173,18 +197,15 @@ class Ledger:
 
     def finish_all(self, reports: Sequence[Report]) -> None:
         """Write ``done`` for the members of a batch, all of them or none. Raises as ``finish`` does."""
-        with self._transaction() as database:
-            for report in reports:
-                changed = database.execute(
-                    "UPDATE commands SET state = 'done', report = ? WHERE command_id = ? AND state = 'started'",
-                    (report.model_dump_json(), report.command_id),
-                ).rowcount
-                if changed != 1:
+        done = [(report.model_dump_json(), report) for report in reports]
+        with self._transaction(durable=self._log is None) as database:
+            for text, report in done:
+                if not _finish(database, report.command_id, text, report.frames):
                     raise LabError(f"a report for command {report.command_id}, which is not running")
-                database.executemany(
-                    "INSERT INTO arrays VALUES (?, ?, 0, ?)",
-                    [(report.command_id, i, frame) for i, frame in enumerate(report.frames)],
-                )
+            if self._log is not None:
+                frames = [frame for report in reports for frame in report.frames]
+                texts = [(text, len(report.frames)) for text, report in done]
+                self._log.append({"instrument": self._instrument, "done": texts}, frames)
 
     def witness(self, command_id: str, evidence: str) -> None:
         """Record what is known of a command whose outcome is unknown."""
@@ -213,13 +234,12 @@ class Ledger:
 
     def acknowledge(self, command_id: str) -> None:
         """Note that the controller has the report; written with the next command or by ``flush``."""
-        with self._guard:
-            self._acknowledgements.append(command_id)
+        self._acknowledgements.append(command_id)  # atomic, and it must not wait for the disk
 
     def flush(self) -> None:
         """Write the acknowledgements that wait, and pack the arrays of their reports."""
         if self._acknowledgements:
-            with self._transaction():
+            with self._transaction(durable=self._log is None):
                 pass
 
     def _column(self, where: str, column: str) -> list[str]:
@@ -237,14 +257,17 @@ class Ledger:
             database.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value))
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def _transaction(self, durable: bool = True) -> Iterator[sqlite3.Connection]:
+        """One commit with an fsync of its own, or, not ``durable``, without."""
         with self._guard:
             acknowledgements = list(self._acknowledgements)
+            if self._log is not None:
+                self._database.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
             self._database.execute("BEGIN IMMEDIATE")
             try:
-                yield self._database
                 for command_id in acknowledgements:
                     _acknowledge(self._database, command_id)
+                yield self._database
                 self._database.execute("COMMIT")
             except BaseException:
                 if self._database.in_transaction:
@@ -284,6 +307,27 @@ def _insert(database: sqlite3.Connection, command: Command, epoch: int) -> None:
         "ON CONFLICT (command_id) DO NOTHING",
         (command.command_id, digest(command), command.model_dump_json(), epoch),
     )
+
+
+def _start(database: sqlite3.Connection, command: Command, epoch: int) -> bool:
+    changed = database.execute(
+        "INSERT INTO commands (command_id, digest, command, epoch, state, starts) VALUES (?, ?, ?, ?, 'started', 1) "
+        "ON CONFLICT (command_id) DO UPDATE SET state = 'started', starts = starts + 1 WHERE state = 'received'",
+        (command.command_id, digest(command), command.model_dump_json(), epoch),
+    ).rowcount
+    return changed == 1
+
+
+def _finish(database: sqlite3.Connection, command_id: str, report: str, frames: Sequence[bytes]) -> bool:
+    changed = database.execute(
+        "UPDATE commands SET state = 'done', report = ? WHERE command_id = ? AND state = 'started'",
+        (report, command_id),
+    ).rowcount
+    if changed:
+        database.executemany(
+            "INSERT INTO arrays VALUES (?, ?, 0, ?)", [(command_id, i, frame) for i, frame in enumerate(frames)]
+        )
+    return changed == 1
 
 
 def _acknowledge(database: sqlite3.Connection, command_id: str) -> None:

@@ -258,6 +258,16 @@ class Client:
             return False
         return True
 
+    @property
+    def descriptor(self) -> int | None:
+        """What to select on: it speaks once, after which ``readable`` must be asked until it is False."""
+        return _descriptor(self.socket) if self.socket is not None else None
+
+    @property
+    def readable(self) -> bool:
+        """True where a message waits."""
+        return self.socket is not None and _readable(self.socket)
+
     def receive(self) -> list[bytes] | None:
         """Return the next message's frames, or None where none waits."""
         if self.socket is None or not _readable(self.socket):

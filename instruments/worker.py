@@ -226,7 +226,7 @@ class Worker:
             return
         try:
             self._ledger.start_all(act, epoch)
-        except (InstrumentError, sqlite3.Error) as error:
+        except (InstrumentError, sqlite3.Error, OSError) as error:
             self._not_started(act, f"{CANNOT_RECORD}: {error}")
             return
         stops, begun = self._stops, time.monotonic()
@@ -269,7 +269,7 @@ class Worker:
         while True:
             try:
                 self._ledger.finish_all(reports)
-            except sqlite3.Error as error:
+            except (sqlite3.Error, OSError) as error:
                 log.error("cannot store the report of %s (%s); trying again", reports[0].command_id, error)
                 for report in [] if reported else reports:  # the controller may still have room to keep it
                     self._on_event(Ended(report, stored=False))
