@@ -53,7 +53,8 @@ class GroupLog:
         self._path, self._guard, self._queue = path, threading.Lock(), list[_Request]()
         self._lock = ProcessLock(path.with_name(path.name + ".redo.lock"))
         self._lock.acquire(timeout_s=2.0)
-        self._old = sorted(path.parent.glob(f"{path.name}.*{SUFFIX}"), key=_number)
+        old = path.parent.glob(f"{path.name}.*{SUFFIX}")
+        self._old = sorted((p for p in old if p.name == f"{path.name}.{_number(p)}{SUFFIX}"), key=_number)
         self._number, self._members = max(map(_number, self._old), default=0) + 1, dict[str, Callable[[], None]]()
         self._file, self._size = self._open(), 0
 
