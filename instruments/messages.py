@@ -7,6 +7,7 @@ words, with its JSON Schema, is ``docs/protocol.md``.
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -350,17 +351,20 @@ class Outbox:
     def wrap(self, body: Any, acknowledges: tuple[str, ...] = ()) -> list[bytes]:
         """Return the frames of the next message that says ``body``. Raises ProtocolError where it is too large."""
         self._sequence += 1
-        return encode(
-            Message.model_construct(  # our own values, checked where they came from and again by whoever reads them
-                protocol=1,
-                id=f"{self._unique}-{self._sequence}",
-                session=self.session,
-                epoch=self.epoch,
-                sequence=self._sequence,
-                sent=datetime.now(UTC).isoformat(timespec="milliseconds"),
-                acknowledges=acknowledges,
-                body=body,
-            )
+        report = _report_in(body)
+        frames = report.frames if report else ()
+        head = {
+            "protocol": PROTOCOL,
+            "id": f"{self._unique}-{self._sequence}",
+            "session": self.session,
+            "epoch": self.epoch,
+            "sequence": self._sequence,
+            "sent": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "acknowledges": acknowledges,
+        }
+        # Our own values, checked where they came from and again by whoever reads them: no Message need be made.
+        return _bounded(
+            f'{json.dumps(head)[:-1]}, "body": {body.model_dump_json()}}}'.encode(), body.verb, report, frames
         )
 
 
@@ -393,13 +397,16 @@ def encode(message: Message, frames: Sequence[bytes] | None = None) -> list[byte
 
     ``frames`` overrides the arrays that the report carries. Raises ProtocolError where a bound is exceeded.
     """
-    report = _report_of(message)
+    report = _report_in(message.body)
     if frames is None:
         frames = report.frames if report else ()
-    head = message.model_dump_json().encode()
+    return _bounded(message.model_dump_json().encode(), message.body.verb, report, frames)
+
+
+def _bounded(head: bytes, verb: str, report: Report | None, frames: Sequence[bytes]) -> list[bytes]:
     if len(head) > MAX_JSON_BYTES:
         raise ProtocolError(
-            f"a {message.body.verb} message has {len(head)} bytes of JSON; at most {MAX_JSON_BYTES} are allowed: "
+            f"a {verb} message has {len(head)} bytes of JSON; at most {MAX_JSON_BYTES} are allowed: "
             "send numbers as arrays"
         )
     check_frames(report.arrays if report else (), frames)
@@ -422,17 +429,15 @@ def decode(frames: Sequence[bytes]) -> Message:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "message"
         raise ProtocolError(f"{where}: {first['msg']}"[:500]) from None
-    report = _report_of(message)
+    report = _report_in(message.body)
     check_frames(report.arrays if report else (), frames[1:])
     if report is not None:
         report._frames = tuple(frames[1:])
     return message
 
 
-def _report_of(message: Message) -> Report | None:
-    if isinstance(message.body, Known):
-        return message.body.report
-    return message.body if isinstance(message.body, Report) else None
+def _report_in(body: Any) -> Report | None:
+    return body.report if isinstance(body, Known) else body if isinstance(body, Report) else None
 
 
 def json_schema() -> dict[str, Any]:
