@@ -18,6 +18,7 @@ from typing import Any
 
 from controller.callers import Callers
 from controller.lines import Flight, InstrumentInfo, Line, OnProgress
+from controller.stopper import OnStop, Stopper
 from instruments import messages
 from instruments.errors import Fenced, InstrumentLost, LabError, OutcomeUnknown, ProtocolError, Refused
 from instruments.host_config import HEARTBEAT_S
@@ -36,9 +37,6 @@ REMEMBERED = 10_000
 REPEAT_S = 5.0
 
 OnEvent = Callable[[str, str, str], None]
-StopTable = dict[str, float | None]
-"""Instrument -> milliseconds from the request to the host's word that its driver was told; None: not acknowledged."""
-OnStop = Callable[[str, str, StopTable | None], None]
 
 
 class Dispatcher:
@@ -80,7 +78,7 @@ class Dispatcher:
         self.epoch, self._endpoint_file = epoch, endpoint_file
         self._heartbeat_s, self._lease_s = heartbeat_s, lease_s
         self._loss_timeout_s, self._resend_s = loss_timeout_s, resend_s
-        self._on_event, self._on_stop = on_event, on_stop
+        self._on_event = on_event
         self._keys, self._address = keys, address
         self._server: Server | None = None
         session = uuid.uuid4().hex
@@ -89,12 +87,11 @@ class Dispatcher:
         self._flights: dict[str, Flight] = {}
         self._reports: dict[str, Report] = {}  # received, not acknowledged
         self._acknowledged: dict[str, None] = {}  # remembered in order, to answer late repetitions
-        self._stops: dict[str, dict[str, float]] = {}
-        self._stop: messages.Stop | None = None  # holds until a reset: nothing leaves, whoever connects is stopped
         self._about, self._fenced_by = dict(about or {}), 0
-        self._callers = Callers(stop=self._stop_for, picture=self.picture, answer=self._answer, tell=self._tell)
-        self._last_said: tuple[tuple[str, ...], float] = ((), 0.0)
         self._changed = asyncio.Event()
+        self._stopper = Stopper(self.instruments, self._lines, self._changed, self._send, self._tell, on_stop)
+        self._callers = Callers(stop=self._stopper.stop_for, picture=self.picture, answer=self._answer, tell=self._tell)
+        self._last_said: tuple[tuple[str, ...], float] = ((), 0.0)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -185,7 +182,7 @@ class Dispatcher:
         flight.due = time.monotonic() + (min(POLL_S, self._loss_timeout_s) if flight.accepted else self._resend_s)
         info = self.instruments.get(flight.instrument)
         if info is not None and info.connected:
-            if flight.accepted or self._stop is not None:
+            if flight.accepted or self.stopping:
                 await self._send(flight.instrument, messages.Query(command_id=flight.command.command_id))
             else:
                 await self._send(flight.instrument, flight.command)
@@ -234,57 +231,17 @@ class Dispatcher:
     @property
     def stopping(self) -> bool:
         """True from an emergency stop until a reset."""
-        return self._stop is not None
+        return self._stopper.stopping
 
     async def stop_all(
         self, reason: str = "emergency stop", timeout_s: float = 5.0, *, by: str = "controller"
     ) -> dict[str, float]:
-        """Stop every instrument now, ahead of all queues; each stays stopped until ``reset``.
-
-        No command leaves from here on: what was not known to have arrived is refused. A host that connects later is
-        stopped too.
-
-        Returns:
-            instrument -> milliseconds from this call to the host's word that its driver has been told. An instrument
-            of ``instruments`` that is missing here has NOT acknowledged. This never replaces a hardware stop.
-        """
-        stop = self._stop = messages.Stop(stop_id=uuid.uuid4().hex, reason=reason[:10_000])
-        begun, answered = time.monotonic(), self._stops.setdefault(stop.stop_id, {})
-        told = False
-        while True:
-            for name, line in list(self._lines.items()):
-                if name not in answered and line.stop_route:
-                    await self._send(name, stop, "stop")
-            if not told:
-                told = True
-                self._tell_stop(by, reason, None)
-            until = min(time.monotonic() + 0.2, begun + timeout_s)
-            while set(self.instruments) - set(answered) and (left := until - time.monotonic()) > 0:
-                self._changed.clear()
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._changed.wait(), left)
-            if not set(self.instruments) - set(answered) or time.monotonic() >= begun + timeout_s:
-                del self._stops[stop.stop_id]
-                found = {name: (at - begun) * 1_000 for name, at in answered.items()}
-                table: StopTable = {name: found.get(name) for name in sorted({*self.instruments, *found})}
-                self._tell_stop(by, reason, table)
-                return found
+        """Stop every instrument now, ahead of all queues; see ``Stopper.stop_all``."""
+        return await self._stopper.stop_all(reason, timeout_s, by=by)
 
     async def reset(self, instrument: str, *, who: str, reason: str, timeout_s: float = 5.0) -> None:
         """Let a stopped instrument work again, in the name of a person. Raises LabError where it does not answer."""
-        deadline = time.monotonic() + timeout_s
-        body = messages.Reset(who=who, reason=reason)
-        self._stop = None
-        if instrument in self.instruments:
-            self.instruments[instrument].stopped = True  # until its host says otherwise
-        while instrument not in self.instruments or self.instruments[instrument].stopped:
-            if time.monotonic() >= deadline:
-                raise LabError(f"{instrument} has not confirmed its reset in {timeout_s:g} s; is its host alive?")
-            await self._send(instrument, body)
-            self._changed.clear()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), 0.2)
-        self._tell("reset", instrument, f"by {who}: {reason}")
+        await self._stopper.reset(instrument, who=who, reason=reason, timeout_s=timeout_s)
 
     async def _send(self, name: str, body: Any, channel: Channel = "work") -> bool:
         line = self._lines.get(name)
@@ -326,7 +283,7 @@ class Dispatcher:
                 if channel == "work":
                     await self._work_message(peer, message)
                 else:
-                    await self._stop_message(peer, message)
+                    await self._stop_message(peer, message.body)
             except ProtocolError as error:
                 self._garbage(peer.name, str(error))
             except Exception as error:  # one odd message must not silence the lab
@@ -449,7 +406,7 @@ class Dispatcher:
             flight.accepted = known.state != "absent"
         elif known.state == "started":
             self._unknown(known.command_id, known.evidence)
-        elif self._stop is not None:
+        elif self.stopping:
             reason = f"{info.name} has not begun {known.command_id}: an emergency stop is latched; reset it first"
             if not flight.future.done():
                 flight.future.set_exception(Refused(reason))
@@ -485,29 +442,14 @@ class Dispatcher:
             facts = info.health if info else {}
             flight.future.set_exception(OutcomeUnknown(command_id, f"{evidence}{flight.progress}{ago}", facts))
 
-    async def _stop_message(self, peer: Peer, message: Message) -> None:
-        body = message.body
+    async def _stop_message(self, peer: Peer, body: Any) -> None:
         if peer.role != "host":
             await self._callers.hear(peer, body)
             return
         self._lines.setdefault(peer.name, Line()).stop_route = peer.route
         if isinstance(body, messages.Heartbeat):  # the host must know that a stop would reach it
             await self._send(peer.name, messages.Heartbeat(lease_s=self._lease_s), "stop")
-        if isinstance(body, messages.Stopped):
-            answered = self._stops.get(body.stop_id)
-            if answered is not None and peer.name not in answered:
-                answered[peer.name] = time.monotonic()
-                failed = f"; it FAILED: {body.error}" if body.error else ""
-                self._tell("stopped", peer.name, f"the driver took {body.driver_ms:.1f} ms{failed}")
-                self._changed.set()
-            if peer.name in self.instruments:
-                self.instruments[peer.name].stopped = True
-        elif self._stop is not None and not (peer.name in self.instruments and self.instruments[peer.name].stopped):
-            await self._send(peer.name, self._stop, "stop")  # it came after the stop, or has lost it
-
-    async def _stop_for(self, reason: str, by: str) -> StopTable:
-        answered = await self.stop_all(reason, by=by)
-        return {name: answered.get(name) for name in sorted({*self.instruments, *answered})}
+        await self._stopper.heard(peer.name, body)
 
     async def _answer(self, peer: Peer, body: Any) -> None:
         if self._server is not None:
@@ -517,13 +459,6 @@ class Dispatcher:
         """Who has the lab, and every instrument as far as is known, as JSON-like data."""
         seen = {name: info.picture() for name, info in sorted(self.instruments.items())}
         return {"controller": {**self._about, "epoch": self.epoch}, "stopping": self.stopping, "instruments": seen}
-
-    def _tell_stop(self, by: str, reason: str, table: StopTable | None) -> None:
-        if self._on_stop is not None:
-            try:
-                self._on_stop(by, reason, table)
-            except Exception:  # the instruments come first
-                log.exception("the emergency stop was not written down")
 
     def _tell(self, kind: str, instrument: str, detail: str) -> None:
         if kind in ("refused", "garbage"):  # a stranger who keeps knocking must not fill the log

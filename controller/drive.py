@@ -14,7 +14,6 @@ from typing import Any
 from actors.pipeline import Pipeline
 from controller import events as ev
 from controller.approval import Mailbox
-from controller.dispatcher import StopTable
 from controller.errors import LabNeedsPerson, LabTaken, StorageError
 from controller.hold import Hold
 from controller.journal import Journal
@@ -25,6 +24,7 @@ from controller.rundir import RunDirectory
 from controller.science import make_crew, science_spec
 from controller.snapshot import Snapshots
 from controller.state import State, evolve
+from controller.stopper import StopTable
 
 log = logging.getLogger(__name__)
 

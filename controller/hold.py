@@ -12,7 +12,7 @@ from typing import Any
 from actors.orders import Offer
 from controller import events as ev
 from controller.campaign import Campaign, expand_path
-from controller.dispatcher import Dispatcher, InstrumentInfo, OnStop
+from controller.dispatcher import Dispatcher, InstrumentInfo
 from controller.errors import CampaignError, LabNeedsPerson
 from controller.hosts import HostSpec, LocalHosts
 from controller.lab import OPERATOR, own_envelope
@@ -22,6 +22,7 @@ from controller.optimal import NOT_INSTALLED, solver_version
 from controller.safety import unknown_names
 from controller.science import measured_names
 from controller.state import State
+from controller.stopper import OnStop
 from instruments.keys import create_lab_keys
 from models.quantities import derived_names
 from models.spaces.spec import TableSpec

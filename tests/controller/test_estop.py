@@ -135,7 +135,7 @@ def test_an_operator_key_stops_every_host_and_gets_the_table(tmp_path):
         told = []
         create_lab_keys(tmp_path / "keys", ["a", "b"], operators=["ada"])
         async with lab(tmp_path, names=("a", "b")) as one:
-            one.dispatcher._on_stop = lambda by, reason, table: told.append((by, reason, table))
+            one.dispatcher._stopper._on_stop = lambda by, reason, table: told.append((by, reason, table))
             working = asyncio.create_task(one.dispatcher.execute("a", one.command("e1", sleep_s=30)))
             while not one.acts("a"):
                 await asyncio.sleep(0.02)

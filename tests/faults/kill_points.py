@@ -146,8 +146,8 @@ COLUMNS = ("lost", "twice", "silent", "not_ended", "otherwise")
 
 
 def campaign_file(folder: Path, *, seed: int, blind: bool, budget: int = BUDGET) -> str:
-    """The campaign's text. With an odd seed the kiln fires two samples in one act; every second pair of seeds its ledger
-    writes to a common log first, as those of many instruments in one process do."""
+    """The campaign's text. With an odd seed the kiln fires two samples in one act; with every second pair of seeds its
+    ledger writes to a common log first, as those of many instruments in one process do."""
     kiln = "hall" if seed // 2 % 2 else '""'
     return CAMPAIGN.format(budget=budget, folder=folder, blind=str(blind).lower(), together=1 + seed % 2, kiln=kiln)
 
