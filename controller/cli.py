@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from controller.cli_bench import add_bench_commands
 from controller.cli_lab import add_lab_commands
 from controller.cli_people import add_people_commands
 from controller.errors import AthanorError
@@ -81,6 +82,8 @@ def _parser() -> argparse.ArgumentParser:
 
     add_people_commands(commands, _add)
     add_lab_commands(commands, _add)
+
+    add_bench_commands(commands, _add)
 
     from controller.cli_instruments import add_commands
 
