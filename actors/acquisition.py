@@ -10,6 +10,9 @@ import numpy as np
 from actors.generator import Block
 from actors.orders import ChoiceAnswer, ChoiceOrder, StageReport
 from actors.spec import ScienceSpec
+from models.candidate import Candidate
+from models.explanation import Explanation
+from models.observation import Observation
 from models.pool import CandidatePool
 
 if TYPE_CHECKING:
@@ -20,7 +23,7 @@ class AcquisitionRole:
     """Chooses the next experiments from everything that was screened."""
 
     def __init__(self, spec: ScienceSpec) -> None:
-        self._space = spec.build_space()
+        self._spec, self._space = spec, spec.build_space()
         self._pool = CandidatePool(self._space)
         self._acquisition = spec.acquisition.build(
             "acquisitions", objectives=list(spec.objectives), constraints=list(spec.constraints)
@@ -53,3 +56,29 @@ class AcquisitionRole:
             stage="acquisition", taken=len(pool), passed=len(choices), seconds=round(time.perf_counter() - begin, 4)
         )
         return ChoiceAnswer(choices=tuple(choices), stages=(*reports, report))
+
+    def explain(
+        self,
+        order: ChoiceOrder,
+        screened: tuple[np.ndarray | None, list[StageReport]],
+        candidate: Candidate,
+        before: tuple[Observation, ...],
+        after: tuple[Observation, ...],
+    ) -> Explanation:
+        """What the models believed about a candidate of an order, and what its result taught (``explain``)."""
+        from models.acquisition.explain import explain
+
+        mask, _ = screened
+        return explain(
+            self._pool if mask is None else self._pool.subset(mask),
+            order.observations,
+            order.pending,
+            candidate,
+            objectives=self._spec.objectives,
+            constraints=self._spec.constraints,
+            seed=order.seed,
+            kernel=getattr(self._acquisition, "kernel", "matern52"),
+            threads=getattr(self._acquisition, "threads", 1),
+            before=before,
+            after=after,
+        )

@@ -23,11 +23,29 @@ _METHODS = {
         "logarithm of the noisy expected hypervolume improvement; Ament et al., NeurIPS 2023, "
         "doi:10.48550/arXiv.2310.20708",
     ),
+    "logEI": (
+        "for the largest expected improvement in closed form",
+        "logarithm of the expected improvement; Ament et al., NeurIPS 2023, doi:10.48550/arXiv.2310.20708",
+    ),
+    "logEHVI": (
+        "for the largest expected growth of the hypervolume in closed form",
+        "logarithm of the expected hypervolume improvement; Daulton et al., NeurIPS 2020, "
+        "doi:10.48550/arXiv.2006.05078",
+    ),
+    "feasibility-search": (
+        "to find what meets every constraint",
+        "nothing that counts has been measured yet, so the likeliest to count is looked for first",
+    ),
     "qLogNEI": (
         "for the largest expected improvement (qLogNEI)",
         "logarithm of the noisy expected improvement; Ament et al., NeurIPS 2023, doi:10.48550/arXiv.2310.20708",
     ),
 }
+
+
+def how(method: str) -> tuple[str, str]:
+    """How a method chooses, in words, and what it is; of a plug-in only its name."""
+    return _METHODS.get(method, (f"by {method}", ""))
 
 
 def methods(run: RunData) -> list[str]:
@@ -88,8 +106,7 @@ def space_size(run: RunData) -> int | None:
 def why(experiment: Experiment, campaign: Campaign) -> list[str]:
     """Why a candidate was chosen, from what its decision recorded."""
     choice = experiment.choice
-    how = _METHODS.get(choice.method, (f"by {choice.method}", ""))[0]
-    said = f"Chosen {how} in decision {experiment.decision}"
+    said = f"Chosen {how(choice.method)[0]} in decision {experiment.decision}"
     if choice.method not in ("initial-design", "random"):
         said += f", with acquisition value {amount(choice.value)}"
         if choice.runner_up is not None:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import logging
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
-from models.acquisition.backend import load_botorch
 from models.acquisition.beliefs import Beliefs, Incumbents
 from models.acquisition.initial import initial_design
 from models.acquisition.montecarlo import MonteCarlo
 from models.acquisition.problem import Problem, build_problem, data_hash, generator_seed
 from models.acquisition.race import Race
+from models.acquisition.reproducible import reproducible
 from models.acquisition.surrogate import Kernel
 from models.acquisition.sweep import Sweep, sweep
 from models.candidate import Candidate
@@ -91,7 +89,7 @@ class BayesAcquisition:
         if q <= 0 or not len(pool):
             return []
         seed = generator_seed(seed)
-        with _reproducible(self.threads, seed):
+        with reproducible(self.threads, seed):
             problem = build_problem(pool, observations, pending, self.objectives, self.constraints)
             batch = _Batch(pool, problem, {o.candidate.id for o in observations} | {c.id for c in pending}, q)
             early = max(0, self.initial - len(observations) - len(pending))
@@ -236,24 +234,3 @@ class _Batch:
 
 def _finite(score: float) -> float:
     return float(np.nan_to_num(score, nan=_WORST, posinf=-_WORST, neginf=_WORST))
-
-
-@contextmanager
-def _reproducible(threads: int, seed: int) -> Iterator[None]:
-    """Fixed torch threads and random state, put back afterwards; BoTorch's advice to people is kept from the logs."""
-    load_botorch()
-    from botorch.exceptions.warnings import BotorchWarning
-    from linear_operator.utils.warnings import NumericalWarning
-    from threadpoolctl import threadpool_limits
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        # scipy's and numpy's BLAS too: their threads spin while they wait, ten times what small problems need
-        with threadpool_limits(threads), torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-            warnings.simplefilter("ignore", category=BotorchWarning)
-            warnings.simplefilter("ignore", category=NumericalWarning)
-            torch.manual_seed(seed)
-            yield
-    finally:
-        torch.set_num_threads(before)
