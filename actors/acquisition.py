@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from actors.generator import Block
 from actors.orders import ChoiceAnswer, ChoiceOrder, StageReport
 from actors.spec import ScienceSpec
+from models.acquisition.last_resort import choose_safely
 from models.candidate import Candidate
 from models.explanation import Explanation
-from models.observation import Observation
+from models.observation import Choice, Observation
 from models.pool import CandidatePool
+from models.prospects import Prospects
 
 if TYPE_CHECKING:
     from models.acquisition.sweep import Sweep
+
+log = logging.getLogger(__name__)
 
 
 class AcquisitionRole:
@@ -48,14 +53,63 @@ class AcquisitionRole:
         mask, reports = screened
         begin = time.perf_counter()
         pool = self._pool if mask is None else self._pool.subset(mask)
-        choices = self._acquisition.choose(pool, order.observations, order.pending, order.q, seed=order.seed)
+        choices = self._choose(pool, order)
         if len(choices) < order.q and mask is not None:
             # The screen left too few that are new: what it dropped is better than an idle furnace.
-            choices = self._acquisition.choose(self._pool, order.observations, order.pending, order.q, seed=order.seed)
+            choices = self._choose(self._pool, order)
+        notes = [*(report.note for report in reports), *(choice.note for choice in choices)]
+        prospects = None
+        if self._spec.looks_ahead:
+            try:
+                choices, prospects = self._look_ahead(pool, order, choices)
+            except Exception as error:  # the choices stand; what they are worth is not known
+                log.exception("what there is to gain could not be worked out")
+                notes.append(f"no prospects ({type(error).__name__}: {str(error)[:120]})")
         report = StageReport(
             stage="acquisition", taken=len(pool), passed=len(choices), seconds=round(time.perf_counter() - begin, 4)
         )
-        return ChoiceAnswer(choices=tuple(choices), stages=(*reports, report))
+        return ChoiceAnswer(
+            choices=tuple(choices),
+            stages=(*reports, report),
+            prospects=prospects,
+            fallbacks=tuple(dict.fromkeys(filter(None, notes))),
+        )
+
+    def _choose(self, pool: CandidatePool, order: ChoiceOrder) -> list[Choice]:
+        return choose_safely(
+            lambda: self._acquisition.choose(pool, order.observations, order.pending, order.q, seed=order.seed),
+            pool,
+            order.observations,
+            order.pending,
+            order.q,
+            constraints=self._spec.constraints,
+            seed=order.seed,
+        )
+
+    def _look_ahead(
+        self, pool: CandidatePool, order: ChoiceOrder, choices: list[Choice]
+    ) -> tuple[list[Choice], Prospects | None]:
+        from models.acquisition.look_ahead import look_ahead
+
+        return look_ahead(
+            pool,
+            order.observations,
+            order.pending,
+            choices,
+            seed=order.seed,
+            measure_at_most=self._spec.measure_at_most,
+            **self._modelling,
+        )
+
+    @property
+    def _modelling(self) -> dict[str, Any]:
+        """How the acquisition models, for those who fit the same models."""
+        return {
+            "objectives": self._spec.objectives,
+            "constraints": self._spec.constraints,
+            "kernel": getattr(self._acquisition, "kernel", "matern52"),
+            "threads": getattr(self._acquisition, "threads", 1),
+        }
 
     def explain(
         self,
@@ -74,11 +128,8 @@ class AcquisitionRole:
             order.observations,
             order.pending,
             candidate,
-            objectives=self._spec.objectives,
-            constraints=self._spec.constraints,
             seed=order.seed,
-            kernel=getattr(self._acquisition, "kernel", "matern52"),
-            threads=getattr(self._acquisition, "threads", 1),
             before=before,
             after=after,
+            **self._modelling,
         )

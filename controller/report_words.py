@@ -17,6 +17,11 @@ from models.errors import ModelError
 
 _METHODS = {
     "initial-design": ("as part of the initial design", "spread over the space before any model is trusted"),
+    "replicate": (
+        "to measure one of the best again",
+        "knowing better which one is the best was worth more than anything new; knowledge gradient, Frazier, Powell & "
+        "Dayanik, INFORMS J. Comput. 2009, doi:10.1287/ijoc.1080.0314",
+    ),
     "random": ("at random", "every untried candidate is equally likely"),
     "qLogNEHVI": (
         "for the largest expected growth of the hypervolume (qLogNEHVI)",
@@ -161,6 +166,6 @@ def _name(experiment: Experiment) -> str:
 def _state(run: RunData) -> str:
     state = run.state
     if state.finished:
-        return f"The campaign is finished: {state.finished}."
+        return f"The campaign is finished ({state.rule}): {state.finished}."
     under_way = f"; {len(state.active)} under way" if state.active else ""
     return f"The campaign is not finished{under_way}. Lab time so far {duration(state.now_s)}."

@@ -62,13 +62,12 @@ def explain(
 
 def _belief(study: Study, name: str, x: Tensor, sample: Tensor, seed: int) -> Belief:
     surrogate, scale = study.beliefs.surrogates[name], study.beliefs.scales[name]
-    mean, std = (float(v[0]) for v in surrogate.predict(x[None]))
-    centre, spread = scale.mean_std(mean, float(np.hypot(std, surrogate.noise_std)))
+    std = float(surrogate.predict(x[None])[1][0])
     names = study.feature_names
     shuffled = _importance(surrogate, sample, seed)
     effects = _effects(surrogate, x, sample[:: max(1, len(sample) // _USUAL)]) * scale.factor
     return Belief(
-        expected=Prediction(mean=centre, std=spread),
+        expected=study.beliefs.predictions(x, {})[name],
         doubt_std=std * scale.factor,
         noise_std=surrogate.noise_std * scale.factor,
         pool_doubt_std=float(surrogate.predict(sample)[1].mean()) * scale.factor,
