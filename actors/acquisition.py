@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from models.pool import CandidatePool
 from models.prospects import Prospects
 
 if TYPE_CHECKING:
+    from models.acquisition.bayes import BayesAcquisition
     from models.acquisition.sweep import Sweep
 
 log = logging.getLogger(__name__)
@@ -92,24 +93,19 @@ class AcquisitionRole:
         from models.acquisition.look_ahead import look_ahead
 
         return look_ahead(
+            self._modeller(),
             pool,
             order.observations,
             order.pending,
             choices,
             seed=order.seed,
             measure_at_most=self._spec.measure_at_most,
-            **self._modelling,
         )
 
-    @property
-    def _modelling(self) -> dict[str, Any]:
-        """How the acquisition models, for those who fit the same models."""
-        return {
-            "objectives": self._spec.objectives,
-            "constraints": self._spec.constraints,
-            "kernel": getattr(self._acquisition, "kernel", "matern52"),
-            "threads": getattr(self._acquisition, "threads", 1),
-        }
+    def _modeller(self) -> BayesAcquisition:
+        from models.acquisition.study import modeller
+
+        return modeller(self._acquisition, self._spec.objectives, self._spec.constraints)
 
     def explain(
         self,
@@ -124,6 +120,7 @@ class AcquisitionRole:
 
         mask, _ = screened
         return explain(
+            self._modeller(),
             self._pool if mask is None else self._pool.subset(mask),
             order.observations,
             order.pending,
@@ -131,5 +128,4 @@ class AcquisitionRole:
             seed=order.seed,
             before=before,
             after=after,
-            **self._modelling,
         )

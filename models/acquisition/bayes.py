@@ -90,7 +90,7 @@ class BayesAcquisition:
             return []
         seed = generator_seed(seed)
         with reproducible(self.threads, seed):
-            problem = build_problem(pool, observations, pending, self.objectives, self.constraints)
+            problem = self.problem(pool, observations, pending)
             batch = _Batch(pool, problem, {o.candidate.id for o in observations} | {c.id for c in pending}, q)
             early = max(0, self.initial - len(observations) - len(pending))
             learned = any(np.isfinite(values).any() for values in problem.values.values())
@@ -101,10 +101,22 @@ class BayesAcquisition:
                 log.exception("choosing by model failed, choosing for coverage instead")
                 reason = f"models failed ({type(error).__name__}: {str(error)[:120]}), chosen for coverage"
                 self._explore(batch, q, seed, note=reason)
-            choices = batch.choices(data_hash(pool, observations, pending))
+            choices = batch.choices(self.seen(pool, observations, pending))
         if not choices:
             log.warning("no candidate is left that is new and satisfies the constraints on computed quantities")
         return choices
+
+    def problem(self, pool: Pool, observations: Sequence[Observation], pending: Sequence[Candidate]) -> Problem:
+        """What is known, as the models see it. Raises UnknownNameError, see ``choose``."""
+        return build_problem(pool, observations, pending, self.objectives, self.constraints)
+
+    def beliefs(self, problem: Problem, seed: int) -> Beliefs:
+        """The models, fitted from scratch; equal arguments give equal models. Call it inside ``reproducible``."""
+        return Beliefs.fit(problem, self.objectives, kernel=self.kernel, seed=seed)
+
+    def seen(self, pool: Pool, observations: Sequence[Observation], pending: Sequence[Candidate]) -> str:
+        """Digest of all that a choice sees."""
+        return data_hash(pool, observations, pending)
 
     def _explore(self, batch: _Batch, count: int, seed: int, note: str = "") -> None:
         """Fill the batch up to ``count`` with candidates that represent the pool."""
@@ -119,7 +131,7 @@ class BayesAcquisition:
         """Fill the batch by the models."""
         if batch.full or not batch.eligible.size:
             return
-        beliefs = Beliefs.fit(batch.problem, self.objectives, kernel=self.kernel, seed=seed)
+        beliefs = self.beliefs(batch.problem, seed)
         race = Race(batch.problem, beliefs, self.sweep)
         while not batch.full and batch.problem.eligible.any():
             incumbents = Incumbents.of(batch.problem, beliefs)

@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.acquisition.problem import data_hash
+from models.acquisition.bayes import BayesAcquisition
 from models.acquisition.reproducible import reproducible
 from models.acquisition.study import Study
-from models.acquisition.surrogate import GaussianProcess, Kernel, Surrogate
+from models.acquisition.surrogate import GaussianProcess, Surrogate
 from models.candidate import Candidate
 from models.explanation import Belief, Explanation, Lesson
-from models.observation import Constraint, Objective, Observation, Prediction
+from models.observation import Observation, Prediction
 from models.roles import Pool
 
 _SAMPLE = 512  # rows that stand for the pool
@@ -22,34 +22,31 @@ _USUAL = 64  # of them, for the usual value of a feature
 
 
 def explain(
+    acquisition: BayesAcquisition,
     pool: Pool,
     observations: Sequence[Observation],
     pending: Sequence[Candidate],
     candidate: Candidate,
     *,
-    objectives: Sequence[Objective],
-    constraints: Sequence[Constraint],
     seed: int,
-    kernel: Kernel = "matern52",
-    threads: int = 1,
     before: Sequence[Observation] = (),
     after: Sequence[Observation] = (),
 ) -> Explanation:
     """Return what the models believed about a candidate and what its result taught.
 
     Args:
+        acquisition: whose models are asked.
         pool, observations, pending, seed: what the decision saw.
         candidate: what was chosen.
         before, after: the results up to the candidate's own, without it and with it; ``after`` empty: none yet.
     """
-    with reproducible(threads, seed):
-        hashed = data_hash(pool, observations, pending)
-        arguments = {"objectives": objectives, "constraints": constraints, "kernel": kernel, "seed": seed}
-        then = Study.of(pool, observations, pending, **arguments)
-        wiser = Study.of(pool, after, (), **arguments) if after else None
+    with reproducible(acquisition.threads, seed):
+        hashed = acquisition.seen(pool, observations, pending)
+        then = Study.of(acquisition, pool, observations, pending, seed)
+        wiser = Study.of(acquisition, pool, after, (), seed) if after else None
         lessons = {}
         if wiser is not None:
-            lessons = _lessons(pool, candidate, Study.of(pool, before, (), **arguments), wiser)
+            lessons = _lessons(pool, candidate, Study.of(acquisition, pool, before, (), seed), wiser)
         if then is None:
             return Explanation(data_hash=hashed, lessons=lessons)
         x, sample = then.points(pool, [candidate])[0], then.sample(_SAMPLE)

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from models.acquisition.bayes import BayesAcquisition
 from models.acquisition.beliefs import Beliefs
 from models.acquisition.expected import log_expected_hypervolume_improvement
-from models.acquisition.problem import data_hash
 from models.acquisition.reproducible import reproducible
 from models.acquisition.study import Study, posterior_covariance
-from models.acquisition.surrogate import GaussianProcess, Kernel
+from models.acquisition.surrogate import GaussianProcess
 from models.candidate import Candidate
 from models.observation import Choice, Constraint, Objective, Observation
 from models.prospects import Prospects
@@ -27,16 +27,13 @@ _QUANTILES = 201  # equally likely outcomes of one more measurement
 
 
 def look_ahead(
+    acquisition: BayesAcquisition,
     pool: Pool,
     observations: Sequence[Observation],
     pending: Sequence[Candidate],
     choices: Sequence[Choice],
     *,
-    objectives: Sequence[Objective],
-    constraints: Sequence[Constraint],
     seed: int,
-    kernel: Kernel = "matern52",
-    threads: int = 1,
     measure_at_most: int = 1,
 ) -> tuple[list[Choice], Prospects | None]:
     """Return the choices, the least wanted one perhaps replaced by a repetition, and what there is to gain.
@@ -48,18 +45,19 @@ def look_ahead(
     a repetition is worth nothing.
 
     Args:
+        acquisition: whose models are asked; it has exactly one objective, measured or derived.
         pool, observations, pending, seed: what the decision saw.
-        choices: of the acquisition, most wanted first.
-        objectives: exactly one, measured or derived.
+        choices: most wanted first.
         measure_at_most: how often one candidate may be measured; 1: never repeat.
 
     Returns:
         Equal arguments give equal results. No prospects where nothing that counts has been measured.
     """
+    objectives, constraints = acquisition.objectives, acquisition.constraints
     if not choices or len(objectives) != 1 or objectives[0].source == "computed":
         return list(choices), None
-    with reproducible(threads, seed):
-        study = Study.of(pool, observations, pending, objectives, constraints, kernel=kernel, seed=seed)
+    with reproducible(acquisition.threads, seed):
+        study = Study.of(acquisition, pool, observations, pending, seed)
         rivals = _rivals(study, observations, constraints) if study is not None else None
         if study is None or rivals is None:
             return list(choices), None
@@ -80,7 +78,7 @@ def look_ahead(
             other = likely * here.gain(points[-1], new=True)
             if worth[best] > other:
                 unit = study.beliefs.scales[objectives[0].name].factor
-                seen = data_hash(pool, observations, pending)
+                seen = acquisition.seen(pool, observations, pending)
                 chosen[-1] = _repetition(study, rivals, best, chosen[-1], worth[best] * unit, other * unit, seen)
                 gains[-1] = worth[best] * unit
         return chosen, _prospects(study, rivals, objectives[0], improvement, gains)

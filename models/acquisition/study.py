@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from models.acquisition.bayes import BayesAcquisition
 from models.acquisition.beliefs import Beliefs, Incumbents
-from models.acquisition.problem import Problem, build_problem, generator_seed
-from models.acquisition.surrogate import GaussianProcess, Kernel, covariance
+from models.acquisition.problem import Problem, generator_seed
+from models.acquisition.surrogate import GaussianProcess, covariance
 from models.acquisition.unit_features import FeatureScaling, is_mapped
 from models.candidate import Candidate
 from models.observation import Constraint, Objective, Observation
@@ -39,22 +41,22 @@ class Study:
     @classmethod
     def of(
         cls,
+        acquisition: BayesAcquisition,
         pool: Pool,
         observations: Sequence[Observation],
         pending: Sequence[Candidate],
-        objectives: Sequence[Objective],
-        constraints: Sequence[Constraint],
-        *,
-        kernel: Kernel = "matern52",
-        seed: int = 0,
+        seed: int,
     ) -> Study | None:
-        """Fit; ``None`` where nothing modelled has been measured. Call it inside ``reproducible``."""
+        """Fit the acquisition's own models; ``None`` where nothing modelled has been measured.
+
+        Call it inside ``reproducible``.
+        """
         if not len(pool):
             return None
-        problem = build_problem(pool, observations, pending, objectives, constraints)
+        problem = acquisition.problem(pool, observations, pending)
         if not any(np.isfinite(values).any() for values in problem.values.values()):
             return None
-        beliefs = Beliefs.fit(problem, objectives, kernel=kernel, seed=generator_seed(seed))
+        beliefs = acquisition.beliefs(problem, generator_seed(seed))
         raw = pool.features
         squash = FeatureScaling(raw if is_mapped(raw) else np.asarray(raw, dtype=float))
         names = tuple(pool.feature_names[k] for k in squash.kept) or ("nothing varies",)
@@ -70,6 +72,11 @@ class Study:
         n = len(self.problem.pool_X)
         rows = np.unique(np.linspace(0, n - 1, min(most, n)).astype(int))
         return torch.from_numpy(np.asarray(self.problem.pool_X[rows], dtype=float))
+
+
+def modeller(acquisition: Any, objectives: Sequence[Objective], constraints: Sequence[Constraint]) -> BayesAcquisition:
+    """The acquisition itself where it has models to ask, else ours with its defaults."""
+    return acquisition if isinstance(acquisition, BayesAcquisition) else BayesAcquisition(objectives, constraints)
 
 
 def posterior_covariance(process: GaussianProcess, A: Tensor, x: Tensor) -> Tensor:

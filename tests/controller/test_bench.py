@@ -62,3 +62,19 @@ def test_the_interval_of_an_acceleration_that_some_seeds_do_not_reach_is_open():
     assert "line 16.7 (16.7-16.7)" in always
     assert "line 12.5 (<" in seldom
     assert "not reached" in never
+
+
+def test_several_objectives_are_compared_by_hypervolume_regret(tmp_path, capsys, monkeypatch):
+    from models.acquisition import pareto_evaluation
+
+    X = np.random.default_rng(0).random((40, 2))
+    task = pareto_evaluation.make_pareto_task("arc", pd.DataFrame(X, columns=["a", "b"]), X, ["a", "b"])
+    monkeypatch.setattr(pareto_evaluation, "load_pareto_task", lambda name: task)
+    words = ["bench", "planning", "arc", "--multi", "--methods", "random", "athanor", "--seeds", "2", "--budget", "7"]
+    assert cli.main([*words, "--out", str(tmp_path / "out")]) == 0
+    printed = capsys.readouterr().out
+    assert "Hypervolume regret at the end" in printed
+    assert "random - athanor:" in printed
+    assert len((tmp_path / "out" / "curves.csv").read_text().splitlines()) == 1 + 2 * 2 * 7
+    assert (tmp_path / "out" / "curves.png").stat().st_size > 1000
+    assert cli.main(["bench", "planning", "arc", "--multi", "--methods", "ouija"]) == 2

@@ -27,12 +27,12 @@ def measured(pool, rows, noise=0.0, seed=0):
 
 
 def ask(pool, seen, *, pending=(), objective=Y, constraints=(), at_most=1, row=None, q=1):
-    arguments = {"objectives": [objective], "constraints": list(constraints)}
+    acquisition = BayesAcquisition([objective], list(constraints), initial=2)
     if row is None:
-        choices = BayesAcquisition(**arguments, initial=2).choose(pool, seen, pending, q, seed=0)
+        choices = acquisition.choose(pool, seen, pending, q, seed=0)
     else:
         choices = [Choice(candidate=pool[row], value=0.0, method="qLogNEI")]
-    return look_ahead(pool, seen, pending, choices, **arguments, seed=0, measure_at_most=at_most)
+    return look_ahead(acquisition, pool, seen, pending, choices, seed=0, measure_at_most=at_most)
 
 
 def test_the_expected_improvement_falls_as_the_optimum_is_closed_in():
@@ -135,18 +135,16 @@ def test_equal_arguments_give_equal_answers():
 
 @pytest.mark.slow
 def test_repeating_finds_a_better_candidate_in_a_noisy_campaign():
-    """Two hundred candidates, noise of half the range: how far from the best is the one that is called so after 40?"""
+    """Two hundred candidates, noise of half the range: how far from the best is the one that is called so after 30?"""
 
     def campaign(seed, at_most):
         rng = np.random.default_rng(seed)
         pool = ArrayPool(rng.random((200, 2)))
         truth = np.exp(-6 * ((pool.features - [0.7, 0.3]) ** 2).sum(axis=1))
-        acquisition, seen = BayesAcquisition([Y], initial=8), []
-        for number in range(40):
+        acquisition, seen = BayesAcquisition([Y], initial=8, mc_samples=32, shortlist=32), []
+        for number in range(30):
             choices = acquisition.choose(pool, seen, [], 1, seed=number)
-            choices, _ = look_ahead(
-                pool, seen, [], choices, objectives=[Y], constraints=[], seed=number, measure_at_most=at_most
-            )
+            choices, _ = look_ahead(acquisition, pool, seen, [], choices, seed=number, measure_at_most=at_most)
             row = int(choices[0].candidate.id[4:])
             seen.append(observe(pool, row, {"y": truth[row] + 0.5 * rng.standard_normal()}))
         means: dict[str, list[float]] = {}
@@ -155,6 +153,6 @@ def test_repeating_finds_a_better_candidate_in_a_noisy_campaign():
         best = max(means, key=lambda name: np.mean(means[name]))
         return truth.max() - truth[int(best[4:])]
 
-    once = [campaign(seed, 1) for seed in range(8)]
-    again = [campaign(seed, 6) for seed in range(8)]
+    once = [campaign(seed, 1) for seed in range(6)]
+    again = [campaign(seed, 6) for seed in range(6)]
     assert np.mean(again) < 0.8 * np.mean(once)
