@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from models.candidate import Candidate
 from models.observation import Choice, Observation
+from models.prospects import Prospects
 from models.route import Route
 
 NOT_OFFERED = "no instrument offers"
@@ -39,7 +40,7 @@ class ChoiceOrder(BaseModel):
 
 
 class StageReport(BaseModel):
-    """How many candidates a stage took in and let through, and what it cost."""
+    """How many candidates a stage took in and let through, what it cost, and in ``note`` what went wrong."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -48,15 +49,21 @@ class StageReport(BaseModel):
     passed: int
     seconds: float = 0.0
     detail: dict[str, float] = Field(default_factory=dict)
+    note: str = ""
 
 
 class ChoiceAnswer(BaseModel):
-    """The choices, most wanted first, and what each stage did on the way."""
+    """The choices, most wanted first, what each stage did on the way, and what there is to gain, if it was asked.
+
+    ``fallbacks`` says in words what was done instead of the usual because the data or the numerics did not allow it.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     choices: tuple[Choice, ...]
     stages: tuple[StageReport, ...] = ()
+    prospects: Prospects | None = None
+    fallbacks: tuple[str, ...] = ()
 
 
 class Step(BaseModel):

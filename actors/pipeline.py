@@ -17,6 +17,8 @@ from actors.orders import ChoiceAnswer, ChoiceOrder, Offer, Recipe, StageReport
 from actors.spec import ScienceSpec
 from models.acquisition.hypervolume import pareto_front
 from models.candidate import Candidate
+from models.explanation import Explanation
+from models.observation import Observation
 
 BLOCK = 4096
 IN_FLIGHT = 4
@@ -58,6 +60,25 @@ class Pipeline:
             answer = await self.crew.result(self.crew.submit("acquisition", "choose", order, screened))
             stage = StageReport(stage="generator", taken=generated, passed=generated)
             return answer.model_copy(update={"stages": (stage, *answer.stages)})
+
+        async with self._choosing:
+            return await self._persist(work)
+
+    async def explain(
+        self,
+        order: ChoiceOrder,
+        candidate: Candidate,
+        before: tuple[Observation, ...] = (),
+        after: tuple[Observation, ...] = (),
+    ) -> Explanation:
+        """Explain the choice of a candidate; see ``models.acquisition.explain``. Raises ComputeLost."""
+
+        async def work() -> Explanation:
+            await self._fill(order)
+            screened = self.crew.submit("predictor", "screen", order.observations)
+            return await self.crew.result(
+                self.crew.submit("acquisition", "explain", order, screened, candidate, before, after)
+            )
 
         async with self._choosing:
             return await self._persist(work)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 
@@ -17,6 +18,8 @@ from models.predictors.ensemble import EnsemblePredictor
 from models.predictors.optimistic import optimistic_screen
 from models.screening import screen
 from models.spaces import EnumerableSpace
+
+log = logging.getLogger(__name__)
 
 
 class PredictorRole:
@@ -72,18 +75,25 @@ class PredictorRole:
         if self._spec.predictor is None:
             return None, [rules]
         begin = time.perf_counter()
-        predictor = self._spec.build_predictor(self._space)
-        if isinstance(predictor, EnsemblePredictor):
-            mask, detail = predictor.screen(self._pool, observations)
-        else:
-            spec = self._spec
-            mask = optimistic_screen(predictor, self._pool, observations, spec.objectives, spec.constraints).mask
-            detail = {}
+        mask, detail, note = None, {}, ""
+        try:
+            mask, detail = self._believed(observations)
+        except Exception as error:  # without a screen the acquisition has more to look at, and the lab goes on
+            log.exception("the screen broke, everything passes")
+            note = f"the screen broke ({type(error).__name__}: {str(error)[:120]}), everything passed"
         report = StageReport(
             stage="ensemble",
             taken=len(self._pool),
             passed=len(self._pool) if mask is None else int(mask.sum()),
             seconds=round(time.perf_counter() - begin, 4),
             detail=detail,
+            note=note,
         )
         return mask, [rules, report]
+
+    def _believed(self, observations: Sequence[Observation]) -> tuple[np.ndarray | None, dict[str, float]]:
+        spec, predictor = self._spec, self._spec.build_predictor(self._space)
+        if isinstance(predictor, EnsemblePredictor):
+            return predictor.screen(self._pool, observations)
+        screened = optimistic_screen(predictor, self._pool, observations, spec.objectives, spec.constraints)
+        return screened.mask, {}

@@ -43,6 +43,8 @@ class ScienceSpec(BaseModel):
     Attributes:
         base_dir: where relative paths of the space start.
         pool_size: how many candidates a continuous space proposes for each decision.
+        looks_ahead: say with each choice what there is to gain (``models.acquisition.look_ahead``).
+        measure_at_most: how often one candidate may be measured; 1: never repeat.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -58,6 +60,8 @@ class ScienceSpec(BaseModel):
     acquisition: Component = Component(name="pareto")
     planner: Component = Component(name="direct")
     pool_size: int = 4096
+    looks_ahead: bool = False
+    measure_at_most: int = 1
     stages: dict[str, StageSpec] = Field(default_factory=dict)
 
     def build_space(self) -> Space:

@@ -30,7 +30,12 @@ def run_baseline(directory: RunDirectory, state: State) -> Path | None:
     if not other.exists():
         plan = yaml.safe_load(state.started.text)
         plan |= {"acquisition": {"name": "random"}, "compute": {"backend": "local"}}
-        for key in ("baseline", "predictor"):
+        for key in (
+            "baseline",
+            "predictor",
+            "stop",
+            "replicates",
+        ):
             plan.pop(key, None)
         folder.mkdir(exist_ok=True)
         file = folder / "campaign.yaml"

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from controller.lab import FILE, Instrument, Lab, load_lab, parse_lab
 from controller.safety import Safety
 from controller.source import Source, expand_path
+from controller.stopping import Replicates, Stop, needs_one_measured
 from models.observation import Constraint, Objective
 from models.screening import ScreeningSpec
 from models.spaces.spec import SpaceSpec
@@ -84,11 +85,17 @@ class Campaign(_Section):
     safety: Safety = Safety()
     compute: Compute = Compute()
     baseline: Literal["random"] | None = None
+    stop: Stop = Stop()
+    replicates: Replicates | None = None
 
     @model_validator(mode="after")
     def _names_are_consistent(self) -> Campaign:
         if self.baseline and self.lab.clock != "simulated":
             raise ValueError("baseline: it costs as many experiments again, so it needs lab.clock: simulated")
+        prices = self.safety.prices
+        self.stop.check(self.objectives, self.acquisition.name, bool(prices.per_g or prices.per_hour))
+        if self.replicates is not None:
+            needs_one_measured("replicates", self.objectives)
         names = [objective.name for objective in self.objectives]
         if len(set(names)) != len(names):
             raise ValueError("two objectives have the same name: remove one")

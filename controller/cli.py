@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from controller.cli_bench import add_bench_commands
 from controller.cli_lab import add_lab_commands
 from controller.cli_people import add_people_commands
 from controller.errors import AthanorError
@@ -79,8 +80,16 @@ def _parser() -> argparse.ArgumentParser:
     replay.add_argument("dir", type=Path, metavar="RUN", help="the run's directory")
     replay.add_argument("--quiet", action="store_true", help="print only a difference")
 
+    about = "why an experiment was chosen, what was expected and what it taught"
+    why = _add(commands, "why", _why, about, "athanor why runs/mine E0012")
+    why.add_argument("dir", type=Path, metavar="RUN", help="the run's directory")
+    why.add_argument("experiment", metavar="EXPERIMENT", help="its name, E0012 or 12")
+    why.add_argument("--json", action="store_true", help="one object for programs")
+
     add_people_commands(commands, _add)
     add_lab_commands(commands, _add)
+
+    add_bench_commands(commands, _add)
 
     from controller.cli_instruments import add_commands
 
@@ -277,6 +286,16 @@ def _replay(arguments: Any) -> int:
 
     counted = replay(RunDirectory(arguments.dir), tell)
     tell(f"{counted} decisions recomputed: every one is the same")
+    return 0
+
+
+def _why(arguments: Any) -> int:
+    from controller.rundir import RunDirectory
+    from controller.why import why
+    from controller.why_words import lines
+
+    found = why(RunDirectory(arguments.dir), arguments.experiment)
+    print(json.dumps(found.as_json()) if arguments.json else "\n".join(lines(found)))
     return 0
 
 

@@ -16,6 +16,7 @@ from controller.gate import judge
 from controller.ordering import Turn, derive_seed, finished, order_again
 from controller.records import Command, Experiment, State
 from controller.schedule import order_by_schedule, order_schedule
+from controller.stopping import Ending
 from controller.tasks import ChooseTask, ScheduleTask, Task
 
 ASKED_AHEAD = 4
@@ -258,8 +259,8 @@ def _order_commands(state: State, campaign: Campaign) -> Sequence[ev.AnyDecision
 
 
 def _order_choice(state: State, campaign: Campaign) -> Sequence[ev.AnyDecision]:
-    ending = state.stopping or state.latched or state.exhausted or state.capped or _out_of_time(state, campaign)
-    if state.choosing or ending:
+    ending = state.ending or state.exhausted or state.capped or _out_of_time(state, campaign)
+    if state.choosing or ending or state.stopping or state.latched:
         return []
     left = campaign.budget.experiments - len(state.experiments)
     asked = len(state.filing.asking)
@@ -285,17 +286,23 @@ def _out_of_time(state: State, campaign: Campaign) -> bool:
 def _campaign_ends(state: State, campaign: Campaign) -> Sequence[ev.AnyDecision]:
     if state.active or state.stopping or state.latched:
         return []
+    ending = _ending(state, campaign)
+    return [ev.CampaignFinished(rule=ending[0], reason=ending[1], finish_s=state.now_s)] if ending else []
+
+
+def _ending(state: State, campaign: Campaign) -> Ending | None:
+    """The rule that ends the campaign, and in words."""
+    if state.ending is not None:
+        return state.ending
     if len(state.experiments) >= campaign.budget.experiments:
-        reason = f"{len(state.experiments)} experiments done"
-    elif state.exhausted:
-        reason = "every candidate of the space has been tried"
-    elif state.capped:
-        reason = state.capped
-    elif _out_of_time(state, campaign):
-        reason = f"{campaign.budget.hours:g} hours of lab time used"
-    else:
-        return []
-    return [ev.CampaignFinished(reason=reason, finish_s=state.now_s)]
+        return "budget", f"{len(state.experiments)} experiments done"
+    if state.exhausted:
+        return "exhausted", "every candidate of the space has been tried"
+    if state.capped:
+        return "cap", state.capped
+    if _out_of_time(state, campaign):
+        return "hours", f"{campaign.budget.hours:g} hours of lab time used"
+    return None
 
 
 def _tasks(state: State) -> tuple[Task, ...]:

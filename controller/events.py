@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from actors.orders import Offer, Recipe, StageReport
 from models.observation import Choice
+from models.prospects import Prospects
 
 ReportStatus = Literal["ok", "failed", "fault", "untouched", "refused"]
 StepVerdict = Literal["accepted", "measure_again", "failed_synthesis", "failed_measurement", "order_again", "fault"]
@@ -88,13 +89,18 @@ class ChoiceOrdered(Decision):
 
 
 class ChoiceMade(Fact):
-    """What the science chose. An empty list says that the space is exhausted."""
+    """What the science chose, what there was to gain, and what had to be done instead of the usual.
+
+    An empty list of choices says that the space is exhausted.
+    """
 
     kind: Literal["choice_made"] = "choice_made"
     decision: int
     choices: tuple[Choice, ...]
     stages: tuple[StageReport, ...] = ()
     seconds: float = 0.0
+    prospects: Prospects | None = None
+    fallbacks: tuple[str, ...] = ()
 
 
 class RecipePlanned(Fact):
@@ -344,10 +350,14 @@ class DoorRefused(Fact):
     reason: str
 
 
+EndingRule = Literal["budget", "hours", "target", "improvement", "worth", "exhausted", "cap"]
+
+
 class CampaignFinished(Decision):
-    """Nothing more to do."""
+    """Nothing more to do: which rule ended the campaign, and in words."""
 
     kind: Literal["campaign_finished"] = "campaign_finished"
+    rule: EndingRule
     reason: str
     finish_s: float
 

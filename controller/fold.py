@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from controller import events as ev
-from controller import samples, schedule
+from controller import samples, schedule, stopping
 from controller.campaign import parse_campaign
 from controller.durations import note_duration
 from controller.records import Approval, Command, Experiment, InstrumentState, State, StepRecord
@@ -91,8 +91,15 @@ def _choice_made(state: State, event: ev.ChoiceMade) -> None:
     state.stages = event.stages
     state.choose_seconds.append(event.seconds)
     state.exhausted = not event.choices
-    for choice in event.choices:
+    state.prospects = event.prospects
+    if event.fallbacks:
+        state.fallbacks.append((event.decision, "; ".join(event.fallbacks)))
+    stopping.after_choice(state, event)
+    if state.ending is not None:
+        return  # what was chosen meanwhile is not begun
+    for place, choice in enumerate(event.choices):
         experiment = Experiment(f"E{len(state.experiments) + 1:04d}", choice, event.decision)
+        experiment.expected_gain = event.prospects.gains[place] if event.prospects else None
         state.experiments[experiment.id] = state.active[experiment.id] = experiment
         state.filing.experiment(experiment)
 
@@ -121,6 +128,9 @@ def _take_recipe(state: State, experiment: Experiment, event: ev.RecipePlanned) 
         state.capped = state.capped or "; ".join(capped if not wrong else [])
         return
     experiment.amounts, state.planned = wanted, state.planned.plus(wanted)
+    if dear := stopping.after_plan(state, experiment):
+        experiment.ended = ("failed_measurement", f"not worth it, never sent to the lab: {dear}")
+        return
     rule, why = safety.approval, needs_approval(safety, recipe)
     if rule is not None and why:
         rejects = rule.on_timeout == "reject" and rule.timeout_h is not None
@@ -340,11 +350,11 @@ def _experiment_finished(state: State, event: ev.ExperimentFinished) -> None:
     state.filing.experiment(experiment)
     if not experiment.ordered:  # nothing was used
         state.planned, experiment.amounts = state.planned.plus(experiment.amounts, -1), Amounts()
-    state.observations.append(
-        Observation(
-            experiment=experiment.id, candidate=experiment.candidate, values=event.values, outcome=event.outcome
-        )
+    observation = Observation(
+        experiment=experiment.id, candidate=experiment.candidate, values=event.values, outcome=event.outcome
     )
+    state.observations.append(observation)
+    stopping.after_result(state, observation)
 
 
 def _instrument_retired(state: State, event: ev.InstrumentRetired) -> None:
@@ -417,7 +427,7 @@ def _door_refused(state: State, event: ev.DoorRefused) -> None:
 
 
 def _campaign_finished(state: State, event: ev.CampaignFinished) -> None:
-    state.finished = event.reason
+    state.finished, state.rule = event.reason, event.rule
 
 
 _HANDLERS = {

@@ -300,7 +300,7 @@ class Loop:
         begin = time.perf_counter()
         answer = await self.science.choose(choice_order(self.state, order))
         seconds = round(time.perf_counter() - begin, 4)
-        return ev.ChoiceMade(decision=order.decision, choices=answer.choices, stages=answer.stages, seconds=seconds)
+        return ev.ChoiceMade(decision=order.decision, seconds=seconds, **dict(answer))
 
     async def _plan(self, task: PlanTask) -> ev.Event:
         experiment = self.state.experiments[task.experiment]

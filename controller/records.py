@@ -12,9 +12,11 @@ from controller.campaign import Campaign
 from controller.filing import Filing, Key
 from controller.problem import ScheduleProblem
 from controller.safety import Amounts, misfits, narrowed, widest
+from controller.stopping import Ending
 from instruments.limits import Envelope
 from models.candidate import Candidate
 from models.observation import Choice, Observation
+from models.prospects import Prospects
 
 _UNLIMITED = Envelope()
 
@@ -76,6 +78,7 @@ class Experiment:
     """One chosen candidate on its way through the lab: its sample has the same identity.
 
     Attributes (beside those that name themselves):
+        expected_gain: what it was expected to add to the objective, where somebody asked.
         home: number of the place in the storage that is the sample's own from its first step to its end; 0: none.
         position: where it lies now, ``storage/3`` or ``kiln/2``; empty before the first step and after the end.
         history: every position, oldest first.
@@ -87,6 +90,7 @@ class Experiment:
     id: str
     choice: Choice
     decision: int
+    expected_gain: float | None = None
     recipe: Recipe | None = None
     amounts: Amounts = field(default_factory=Amounts)
     approval: Approval | None = None
@@ -201,6 +205,9 @@ class State:
     and that the instruments have not all confirmed. ``homes`` says whose the places of the storage are; ``durations_s``
     what steps of one kind took (``controller.durations``). ``scheduling`` is the question that the scheduler has not
     answered; ``schedule`` its last answer; ``news``: something has happened since then that a schedule should know;
+    ``prospects``: what there was to gain at the last decision, where it was asked; ``unpromising``: decisions in a row
+    at which that was little; ``ending``: a rule is met, nothing more is chosen; ``rule``: which ended the campaign.
+    ``fallbacks``: the decisions at which the data or the numerics did not allow the usual, and what was done instead.
     ``holds``: some recipe has a maximum holding time; ``offers_kept``: what ``offers`` found, until an instrument or
     the lab file says otherwise.
     """
@@ -222,11 +229,16 @@ class State:
     exhausted: bool = False
     planned: Amounts = field(default_factory=Amounts)
     capped: str = ""
+    prospects: Prospects | None = None
+    unpromising: int = 0
+    fallbacks: list[tuple[int, str]] = field(default_factory=list)
+    ending: Ending | None = None
     stopping: str = ""
     latched: ev.StopLatched | None = None
     stop_answers: dict[str, float | None] | None = None
     resetting: ev.StopReset | None = None
     finished: str = ""
+    rule: str = ""
     compute_restarts: int = 0
     filing: Filing = field(default_factory=Filing)
     homes: dict[int, str] = field(default_factory=dict)

@@ -188,6 +188,8 @@ def _provenance(run: RunData) -> list[tuple[str, str]]:
         ("this page", ", ".join([f"Python {platform.python_version()}", *_versions()])),
         ("data", "; ".join(f"{name} sha256:{digest}" for name, digest in started.data_hashes.items()) or "none"),
     ]
+    if run.state.finished:
+        facts.append(("ended by", f"the rule {run.state.rule}: {run.state.finished}"))
     if run.state.choose_seconds:
         seconds = np.array(run.state.choose_seconds)
         told = f"{len(seconds)} decisions, median {np.median(seconds):.2f} s, longest {seconds.max():.2f} s"

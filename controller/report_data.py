@@ -13,9 +13,9 @@ from controller.errors import StorageError
 from controller.journal import Journal
 from controller.rundir import RunDirectory
 from controller.state import Experiment, State, evolve
-from controller.summary import is_feasible
 from models.acquisition.hypervolume import hypervolume, pareto_front
 from models.observation import Constraint, Objective, Observation
+from models.outcome import is_feasible
 
 
 @dataclass(frozen=True)
@@ -192,6 +192,8 @@ def _note(event: ev.Event) -> list[str]:
         return [f"stop requested by {event.by}"]
     if isinstance(event, ev.ComputeRestarted):
         return [f"actors restarted: {event.reason}"]
+    if isinstance(event, ev.ChoiceMade) and event.fallbacks:
+        return [f"decision {event.decision}: {'; '.join(event.fallbacks)}"]
     if isinstance(event, ev.InstrumentRetired):
         return [f"{event.instrument} taken out of service: {event.reason}"]
     if isinstance(event, ev.OutcomeUnknown):

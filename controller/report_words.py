@@ -17,17 +17,40 @@ from models.errors import ModelError
 
 _METHODS = {
     "initial-design": ("as part of the initial design", "spread over the space before any model is trusted"),
+    "replicate": (
+        "to measure one of the best again",
+        "knowing better which one is the best was worth more than anything new; knowledge gradient, Frazier, Powell & "
+        "Dayanik, INFORMS J. Comput. 2009, doi:10.1287/ijoc.1080.0314",
+    ),
     "random": ("at random", "every untried candidate is equally likely"),
     "qLogNEHVI": (
         "for the largest expected growth of the hypervolume (qLogNEHVI)",
         "logarithm of the noisy expected hypervolume improvement; Ament et al., NeurIPS 2023, "
         "doi:10.48550/arXiv.2310.20708",
     ),
+    "logEI": (
+        "for the largest expected improvement in closed form",
+        "logarithm of the expected improvement; Ament et al., NeurIPS 2023, doi:10.48550/arXiv.2310.20708",
+    ),
+    "logEHVI": (
+        "for the largest expected growth of the hypervolume in closed form",
+        "logarithm of the expected hypervolume improvement; Daulton et al., NeurIPS 2020, "
+        "doi:10.48550/arXiv.2006.05078",
+    ),
+    "feasibility-search": (
+        "to find what meets every constraint",
+        "nothing that counts has been measured yet, so the likeliest to count is looked for first",
+    ),
     "qLogNEI": (
         "for the largest expected improvement (qLogNEI)",
         "logarithm of the noisy expected improvement; Ament et al., NeurIPS 2023, doi:10.48550/arXiv.2310.20708",
     ),
 }
+
+
+def how(method: str) -> tuple[str, str]:
+    """How a method chooses, in words, and what it is; of a plug-in only its name."""
+    return _METHODS.get(method, (f"by {method}", ""))
 
 
 def methods(run: RunData) -> list[str]:
@@ -88,8 +111,7 @@ def space_size(run: RunData) -> int | None:
 def why(experiment: Experiment, campaign: Campaign) -> list[str]:
     """Why a candidate was chosen, from what its decision recorded."""
     choice = experiment.choice
-    how = _METHODS.get(choice.method, (f"by {choice.method}", ""))[0]
-    said = f"Chosen {how} in decision {experiment.decision}"
+    said = f"Chosen {how(choice.method)[0]} in decision {experiment.decision}"
     if choice.method not in ("initial-design", "random"):
         said += f", with acquisition value {amount(choice.value)}"
         if choice.runner_up is not None:
@@ -144,6 +166,6 @@ def _name(experiment: Experiment) -> str:
 def _state(run: RunData) -> str:
     state = run.state
     if state.finished:
-        return f"The campaign is finished: {state.finished}."
+        return f"The campaign is finished ({state.rule}): {state.finished}."
     under_way = f"; {len(state.active)} under way" if state.active else ""
     return f"The campaign is not finished{under_way}. Lab time so far {duration(state.now_s)}."

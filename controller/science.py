@@ -37,6 +37,8 @@ def science_spec(campaign: Campaign, base_dir: Path) -> ScienceSpec:
         acquisition=Component(name=campaign.acquisition.name, settings=campaign.acquisition.settings),
         planner=planner,
         pool_size=campaign.pool_size,
+        looks_ahead=campaign.stop.looks_ahead or campaign.replicates is not None,
+        measure_at_most=campaign.replicates.at_most if campaign.replicates else 1,
         stages={name: StageSpec(**stage.model_dump()) for name, stage in campaign.compute.stages.items()},
     )
 

@@ -8,19 +8,8 @@ import numpy as np
 
 from controller.state import State
 from models.acquisition.hypervolume import pareto_front
-from models.observation import Constraint, Objective, Observation
-
-
-def is_feasible(
-    observation: Observation, objectives: tuple[Objective, ...], constraints: tuple[Constraint, ...]
-) -> bool:
-    """True where every objective is known and every constraint is known and holds."""
-    values = observation.values
-    return (
-        observation.outcome == "measured"
-        and all(objective.name in values for objective in objectives)
-        and all(c.name in values and c.satisfied(values[c.name]) for c in constraints)
-    )
+from models.observation import Observation
+from models.outcome import averaged, is_feasible
 
 
 def feasible(state: State) -> list[Observation]:
@@ -30,8 +19,11 @@ def feasible(state: State) -> list[Observation]:
 
 
 def front(state: State) -> list[Observation]:
-    """The Pareto front of the feasible observations, best first by the first objective. One objective: the best."""
-    found, campaign = feasible(state), state.require()
+    """The Pareto front of the feasible observations, best first by the first objective. One objective: the best.
+
+    A candidate that was measured several times counts once, with the mean of its results.
+    """
+    found, campaign = averaged(feasible(state)), state.require()
     if not found:
         return []
     signs = [objective.sign for objective in campaign.objectives]
@@ -65,6 +57,7 @@ def summarize(state: State, running: bool) -> dict[str, Any]:
         "run_id": state.started.run_id if state.started else "",
         "state": run_state,
         "reason": state.finished or state.stopping,
+        "rule": state.rule or (state.ending[0] if state.ending else ""),
         "seed": campaign.seed,
         "budget": campaign.budget.experiments,
         "experiments": len(state.observations),
@@ -80,6 +73,7 @@ def summarize(state: State, running: bool) -> dict[str, Any]:
             for experiment in state.active.values()
             if experiment.position
         },
+        "fallbacks": [{"decision": decision, "what": what} for decision, what in state.fallbacks],
         "lab_hours": round(state.now_s / 3600, 4),
         "epoch": state.epoch,
     }

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from controller.state import State
-from controller.summary import is_feasible
 from models.acquisition.hypervolume import pareto_front
 from models.candidate import Candidate
 from models.observation import Constraint, Objective, Observation
+from models.outcome import averaged, is_feasible
 
 LEADERS = 20
 OUTCOMES = {
@@ -46,13 +46,15 @@ class Progress:
     """Follows a campaign: outcomes counted, the Pareto front kept, the new results handed out once.
 
     ``take`` costs what is new, not what is known: the front of old and new results is the front of the old front and
-    the new results. ``leaders`` are the best by the first objective alone.
+    the new results. ``leaders`` are the best by the first objective alone. A candidate that was measured several times
+    counts once, with the mean of its results.
     """
 
     def __init__(self) -> None:
         self.seen = 0
         self.counts = dict.fromkeys(OUTCOMES, 0)
         self.infeasible = 0
+        self.feasible: dict[str, list[Observation]] = {}
         self.front: list[Observation] = []
         self.leaders: list[Observation] = []
 
@@ -75,8 +77,15 @@ class Progress:
         is_best = False
         if feasible:
             before = self.best
-            self._join_front(observation, campaign.objectives)
-            is_best = self.front[0] is observation and before is not observation
+            results = self.feasible.setdefault(observation.candidate.id, [])
+            results.append(observation)
+            if len(results) == 1:
+                self._join_front(observation, campaign.objectives)
+            else:  # its mean may be worse than what it was: begin again
+                self.front, self.leaders = [], []
+                for candidate in self.feasible.values():
+                    self._join_front(averaged(candidate)[0], campaign.objectives)
+            is_best = self.front[0].candidate == observation.candidate and before != self.front[0]
         elif observation.outcome == "measured":
             self.infeasible += 1
             reason = reason or f"does not count: {_broken(observation, campaign.constraints)}"

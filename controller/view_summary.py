@@ -27,6 +27,8 @@ def closing(
     campaign = state.require()
     progress.take(state)
     lines = ["", f"{campaign.name}: finished, {state.finished}."]
+    if state.rule not in ("", "budget"):
+        lines.append(f"ended by the rule {state.rule}, before its budget of {campaign.budget.experiments} experiments")
     lines += ["", *best_lines(campaign.objectives, progress), ""]
     lines.append(_counted(progress))
     lab = f"lab time {duration(state.now_s)}" + (" (simulated)" if campaign.lab.clock == "simulated" else "")
@@ -99,7 +101,8 @@ def interruption(directory: RunDirectory, error: BaseException) -> list[str]:
 def status_lines(directory: RunDirectory, state: State, summary: dict[str, Any], progress: Progress) -> list[str]:
     """The human form of ``athanor status``."""
     campaign = state.require()
-    reason = f" ({summary['reason']})" if summary["reason"] else ""
+    rule = f"{summary['rule']}: " if summary["rule"] else ""
+    reason = f" ({rule}{summary['reason']})" if summary["reason"] else ""
     lines = [f"{campaign.name}: {summary['state']}{reason}, {directory.path}"]
     lines.append(
         f"{summary['experiments']} of {campaign.budget.experiments} experiments, {_counted(progress)}; "
@@ -121,9 +124,26 @@ def status_lines(directory: RunDirectory, state: State, summary: dict[str, Any],
     for command in state.unknown():
         order = command.order
         lines.append(f"outcome unknown: {order.experiment} on {order.instrument} ({clean(command.unknown)})")
+    lines += prospect_lines(state)
+    if state.fallbacks:
+        decision, what = state.fallbacks[-1]
+        share = f"at {len(state.fallbacks)} of {state.decisions} decisions"
+        lines += ["", f"fall-backs {share}, last at decision {decision}: {clean(what)}"]
     next_command = {"running": "athanor status", "stopped": "athanor resume", "finished": "athanor report"}
     lines += ["", f"next: {next_command[summary['state']]} {shlex.quote(str(directory.path))}"]
     return lines
+
+
+def prospect_lines(state: State) -> list[str]:
+    """What there is to gain, and how near the rule is that would end the campaign; nothing where nobody asked."""
+    rule, prospects = state.require().stop.improvement, state.prospects
+    if prospects is None or state.finished:
+        return []
+    name = clean(state.require().objectives[0].name)
+    said = f"to gain: {number(prospects.expected_improvement)} of {name}, noise {number(prospects.noise_std)}"
+    if rule is not None:
+        said += f" ({state.unpromising} of {rule.in_a_row} decisions in a row below {rule.below_noise:g} x the noise)"
+    return ["", said] if state.ending is None else ["", f"ending: {clean(state.ending[1])}"]
 
 
 def activity(state: State, instrument: str) -> tuple[str, float]:

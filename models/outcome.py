@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from models.candidate import Candidate
-from models.observation import Constraint, Objective
+from models.observation import Constraint, Objective, Observation
 from models.quantities import compute, derive, derived_names
 
 
@@ -41,3 +42,30 @@ def evaluate(
         if objective.source == "computed":
             values[objective.name] = float(compute(objective.name, [candidate])[0])
     return values
+
+
+def is_feasible(observation: Observation, objectives: Sequence[Objective], constraints: Sequence[Constraint]) -> bool:
+    """True where every objective is known and every constraint is known and holds."""
+    values = observation.values
+    return (
+        observation.outcome == "measured"
+        and all(objective.name in values for objective in objectives)
+        and all(c.name in values and c.satisfied(values[c.name]) for c in constraints)
+    )
+
+
+def averaged(observations: Sequence[Observation]) -> list[Observation]:
+    """One observation a candidate: where several count, the mean of their values under the first one's name.
+
+    Otherwise the luckiest of the repetitions would stand for a candidate.
+    """
+    groups: dict[str, list[Observation]] = {}
+    for observation in observations:
+        groups.setdefault(observation.candidate.id, []).append(observation)
+    return [_mean(group) if len(group) > 1 else group[0] for group in groups.values()]
+
+
+def _mean(group: Sequence[Observation]) -> Observation:
+    names = set.intersection(*(set(o.values) for o in group))
+    values = {name: math.fsum(o.values[name] for o in group) / len(group) for name in group[0].values if name in names}
+    return group[0].model_copy(update={"values": values})

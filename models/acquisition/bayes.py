@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import logging
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
-from models.acquisition.backend import load_botorch
 from models.acquisition.beliefs import Beliefs, Incumbents
 from models.acquisition.initial import initial_design
 from models.acquisition.montecarlo import MonteCarlo
 from models.acquisition.problem import Problem, build_problem, data_hash, generator_seed
 from models.acquisition.race import Race
+from models.acquisition.reproducible import reproducible
 from models.acquisition.surrogate import Kernel
 from models.acquisition.sweep import Sweep, sweep
 from models.candidate import Candidate
@@ -91,8 +89,8 @@ class BayesAcquisition:
         if q <= 0 or not len(pool):
             return []
         seed = generator_seed(seed)
-        with _reproducible(self.threads, seed):
-            problem = build_problem(pool, observations, pending, self.objectives, self.constraints)
+        with reproducible(self.threads, seed):
+            problem = self.problem(pool, observations, pending)
             batch = _Batch(pool, problem, {o.candidate.id for o in observations} | {c.id for c in pending}, q)
             early = max(0, self.initial - len(observations) - len(pending))
             learned = any(np.isfinite(values).any() for values in problem.values.values())
@@ -103,10 +101,22 @@ class BayesAcquisition:
                 log.exception("choosing by model failed, choosing for coverage instead")
                 reason = f"models failed ({type(error).__name__}: {str(error)[:120]}), chosen for coverage"
                 self._explore(batch, q, seed, note=reason)
-            choices = batch.choices(data_hash(pool, observations, pending))
+            choices = batch.choices(self.seen(pool, observations, pending))
         if not choices:
             log.warning("no candidate is left that is new and satisfies the constraints on computed quantities")
         return choices
+
+    def problem(self, pool: Pool, observations: Sequence[Observation], pending: Sequence[Candidate]) -> Problem:
+        """What is known, as the models see it. Raises UnknownNameError, see ``choose``."""
+        return build_problem(pool, observations, pending, self.objectives, self.constraints)
+
+    def beliefs(self, problem: Problem, seed: int) -> Beliefs:
+        """The models, fitted from scratch; equal arguments give equal models. Call it inside ``reproducible``."""
+        return Beliefs.fit(problem, self.objectives, kernel=self.kernel, seed=seed)
+
+    def seen(self, pool: Pool, observations: Sequence[Observation], pending: Sequence[Candidate]) -> str:
+        """Digest of all that a choice sees."""
+        return data_hash(pool, observations, pending)
 
     def _explore(self, batch: _Batch, count: int, seed: int, note: str = "") -> None:
         """Fill the batch up to ``count`` with candidates that represent the pool."""
@@ -121,7 +131,7 @@ class BayesAcquisition:
         """Fill the batch by the models."""
         if batch.full or not batch.eligible.size:
             return
-        beliefs = Beliefs.fit(batch.problem, self.objectives, kernel=self.kernel, seed=seed)
+        beliefs = self.beliefs(batch.problem, seed)
         race = Race(batch.problem, beliefs, self.sweep)
         while not batch.full and batch.problem.eligible.any():
             incumbents = Incumbents.of(batch.problem, beliefs)
@@ -236,24 +246,3 @@ class _Batch:
 
 def _finite(score: float) -> float:
     return float(np.nan_to_num(score, nan=_WORST, posinf=-_WORST, neginf=_WORST))
-
-
-@contextmanager
-def _reproducible(threads: int, seed: int) -> Iterator[None]:
-    """Fixed torch threads and random state, put back afterwards; BoTorch's advice to people is kept from the logs."""
-    load_botorch()
-    from botorch.exceptions.warnings import BotorchWarning
-    from linear_operator.utils.warnings import NumericalWarning
-    from threadpoolctl import threadpool_limits
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        # scipy's and numpy's BLAS too: their threads spin while they wait, ten times what small problems need
-        with threadpool_limits(threads), torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-            warnings.simplefilter("ignore", category=BotorchWarning)
-            warnings.simplefilter("ignore", category=NumericalWarning)
-            torch.manual_seed(seed)
-            yield
-    finally:
-        torch.set_num_threads(before)

@@ -186,6 +186,11 @@ def methods() -> list[str]:
     return ["athanor", *(name for name, (needs, _) in _METHODS.items() if importlib.util.find_spec(needs))]
 
 
+def missing() -> dict[str, str]:
+    """Return the methods whose library is not installed, with the library's name."""
+    return {name: needs for name, (needs, _) in _METHODS.items() if not importlib.util.find_spec(needs)}
+
+
 def method(name: str) -> MakePlanner:
     """Return the class of a method.
 
@@ -197,6 +202,7 @@ def method(name: str) -> MakePlanner:
 
         return Planner
     if name not in methods():
-        hint = f"install {_METHODS[name][0]}" if name in _METHODS else f"choose from {', '.join(methods())}"
+        known = f"choose from {', '.join(methods())}"
+        hint = f"{_METHODS[name][0]} is not installed: pip install 'athanor[peers]'" if name in _METHODS else known
         raise UnknownNameError(f"no planning method {name!r}: {hint}")
     return _METHODS[name][1]

@@ -182,7 +182,12 @@ def fit_surrogate(X: Tensor, y: Tensor, *, kernel: Kernel, seed: int) -> tuple[S
     try:
         return fit_gaussian_process(X, y, kernel=kernel), ""
     except (RuntimeError, ValueError, ArithmeticError) as error:  # torch's and scipy's numerical failures
-        reason = f"GP fit failed ({type(error).__name__}: {str(error)[:80]}), used a random forest"
+        from models.acquisition.rescue import rescue
+
+        why = f"{type(error).__name__}: {str(error)[:80]}"
+        if found := rescue(X, y, kernel, why):
+            return found
+        reason = f"GP fit failed ({why}), used a random forest"
         log.warning(reason)
         return _fit_forest(X, y, seed), reason
 

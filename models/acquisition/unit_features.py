@@ -111,6 +111,11 @@ class FeatureScaling:
         """How many columns there are in the unit cube."""
         return max(1, len(self._kept))
 
+    @property
+    def kept(self) -> np.ndarray:
+        """Which raw columns are in the unit cube: those that vary."""
+        return self._kept
+
     def __call__(self, features: np.ndarray) -> np.ndarray:
         """(n, d) raw features -> (n, columns) in the unit cube; points beyond the pool may lie outside, not far.
 

@@ -118,10 +118,12 @@ class FakeHands:
         self.acknowledged.append(command_id)
 
 
-def begin(path: Path, *, budget: int = 5, batch: int = 2, clock: str = "simulated") -> tuple[Journal, State]:
-    """A fresh journal with a campaign and its instruments."""
+def begin(
+    path: Path, *, budget: int = 5, batch: int = 2, clock: str = "simulated", more: str = ""
+) -> tuple[Journal, State]:
+    """A fresh journal with a campaign and its instruments; ``more`` is added to the campaign's text."""
     journal = Journal(path, create=True)
-    text = CAMPAIGN.format(budget=budget, batch=batch, clock=clock)
+    text = CAMPAIGN.format(budget=budget, batch=batch, clock=clock) + more
     events: list[ev.Event] = [
         ev.CampaignStarted(run_id="run", text=text, base_dir="/", seed=0, budget=budget, version="0"),
         ev.ControllerStarted(epoch=1, pid=1, host="here"),

@@ -133,7 +133,7 @@ class Scribe:
     def close(self, reason: str = "") -> RunDirectory:
         """End, with the campaign finished where a reason is given."""
         if reason:
-            self.tell(ev.CampaignFinished(reason=reason, finish_s=self.now_s))
+            self.tell(ev.CampaignFinished(rule="budget", reason=reason, finish_s=self.now_s))
         self.journal.close()
         return self.directory
 

@@ -301,7 +301,7 @@ def test_a_gaussian_process_that_fails_is_a_forest_and_the_note_says_so(monkeypa
     def fail(*_, **__):
         raise RuntimeError("not positive definite")
 
-    monkeypatch.setattr(surrogate, "fit_gaussian_process", fail)
+    monkeypatch.setattr(surrogate.GaussianProcess, "conditioned", fail)
     pool = alloys()
     choices = quick().choose(pool, history(pool, 30), [], 2, seed=0)
     assert {c.method for c in choices} == {"logEHVI"}

@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import planning
 from models.acquisition import evaluation
 from models.acquisition.benchmark import Planner
 from models.acquisition.evaluation import Run, Task
@@ -109,23 +108,6 @@ def test_the_planner_beats_random_search_on_measured_pools() -> None:
             evaluation.enhancement_area(pool, evaluation.run_campaign(Planner, pool, s, 20).order, 20) for s in range(4)
         ]
         assert np.mean(areas) > 1.5
-
-
-def test_the_command_prints_a_table_and_writes_the_curves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    X = np.linspace(0, 1, 60)
-    pd.DataFrame({"x": X, "z": X**2 % 0.1, "y": -((X - 0.6) ** 2)}).to_csv(tmp_path / "hill.csv", index=False)
-    words = [str(tmp_path / "hill.csv"), "--methods", "athanor", "random", "--seeds", "2", "--budget", "8"]
-    assert planning.main([*words, "--out", str(tmp_path)]) == 0
-    printed = capsys.readouterr().out
-    assert "| athanor |" in printed
-    assert "athanor - random" in printed
-    assert len((tmp_path / "curves.csv").read_text().splitlines()) == 1 + 2 * 2 * 8
-    assert (tmp_path / "curves.png").stat().st_size > 1000
-
-
-def test_the_command_explains_what_it_cannot_do(capsys: pytest.CaptureFixture[str]) -> None:
-    assert planning.main(["x.csv", "--methods", "crystal-ball"]) == 2
-    assert "crystal-ball" in capsys.readouterr().err
 
 
 def test_a_forest_is_a_method_too() -> None:

@@ -87,7 +87,7 @@ def test_a_fit_that_fails_becomes_a_forest_and_says_so(monkeypatch):
     def fail(*_, **__):
         raise RuntimeError("not positive definite")
 
-    monkeypatch.setattr(surrogate, "fit_gaussian_process", fail)
+    monkeypatch.setattr(surrogate.GaussianProcess, "conditioned", fail)
     X, y = data(60)
     model, note = fit_surrogate(X, y, kernel="rbf", seed=1)
     assert isinstance(model, Forest)
