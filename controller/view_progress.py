@@ -77,6 +77,8 @@ class Progress:
             before = self.best
             self._join_front(observation, campaign.objectives)
             is_best = self.front[0] is observation and before is not observation
+        elif observation.candidate.fidelity:
+            reason = reason or f"at fidelity {observation.candidate.fidelity}"
         elif observation.outcome == "measured":
             self.infeasible += 1
             reason = reason or f"does not count: {_broken(observation, campaign.constraints)}"
