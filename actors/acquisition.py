@@ -31,9 +31,7 @@ class AcquisitionRole:
     def __init__(self, spec: ScienceSpec) -> None:
         self._spec, self._space = spec, spec.build_space()
         self._pool = CandidatePool(self._space)
-        self._acquisition = spec.acquisition.build(
-            "acquisitions", objectives=list(spec.objectives), constraints=list(spec.constraints)
-        )
+        self._acquisition = spec.build_acquisition()
 
     def spread(self, sweep: Sweep) -> None:
         """Let passes over large pools be made elsewhere, where the acquisition makes any."""
@@ -77,8 +75,9 @@ class AcquisitionRole:
         )
 
     def _choose(self, pool: CandidatePool, order: ChoiceOrder) -> list[Choice]:
+        told = {"outlook": order.outlook} if order.outlook is not None else {}
         return choose_safely(
-            lambda: self._acquisition.choose(pool, order.observations, order.pending, order.q, seed=order.seed),
+            lambda: self._acquisition.choose(pool, order.observations, order.pending, order.q, seed=order.seed, **told),
             pool,
             order.observations,
             order.pending,

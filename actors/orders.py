@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from models.candidate import Candidate
 from models.observation import Choice, Observation
+from models.outlook import Outlook
 from models.prospects import Prospects
 from models.route import Route
 
@@ -28,6 +29,7 @@ class ChoiceOrder(BaseModel):
         seed: the only source of randomness.
         observations: everything learnt so far, in the order in which it was learnt.
         pending: chosen and not yet known.
+        outlook: which instruments are idle and what is left of the budget, where the acquisition asks.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -37,6 +39,7 @@ class ChoiceOrder(BaseModel):
     seed: int
     observations: tuple[Observation, ...]
     pending: tuple[Candidate, ...]
+    outlook: Outlook | None = None
 
 
 class StageReport(BaseModel):

@@ -11,8 +11,8 @@ class PlannerRole:
     """Plans routes and compiles the best feasible one."""
 
     def __init__(self, spec: ScienceSpec) -> None:
-        self._planner = spec.planner.build("planners")
+        self._planners = spec.build_planners()
 
     def plan(self, candidate: Candidate, offers: tuple[Offer, ...]) -> Recipe:
         """Return the recipe; without steps where the lab cannot carry out any route, with the reason."""
-        return compile_recipe(self._planner.plan(candidate), offers)
+        return compile_recipe(self._planners[candidate.fidelity].plan(candidate), offers)

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from models.fidelity import Fidelity
 from models.observation import Constraint, Objective
 from models.registry import resolve
 from models.screening import ScreeningSpec
@@ -27,6 +28,14 @@ class Component(BaseModel):
         return resolve(group, self.name)(**given, **self.settings)
 
 
+def _planner(fidelity: Fidelity) -> Component:
+    given = dict(fidelity.planner or {"name": "direct", "capability": fidelity.name})
+    name = str(given.pop("name", "direct"))
+    if name == "direct":
+        given.setdefault("quantities", [fidelity.reading])
+    return Component(name=name, settings=given)
+
+
 class StageSpec(BaseModel):
     """Resources of one stage: what Ray reserves and how many threads its libraries may use."""
 
@@ -45,6 +54,7 @@ class ScienceSpec(BaseModel):
         pool_size: how many candidates a continuous space proposes for each decision.
         looks_ahead: say with each choice what there is to gain (``models.acquisition.look_ahead``).
         measure_at_most: how often one candidate may be measured; 1: never repeat.
+        fidelities: cheaper ways to learn about an objective, each with a planner.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -62,12 +72,26 @@ class ScienceSpec(BaseModel):
     pool_size: int = 4096
     looks_ahead: bool = False
     measure_at_most: int = 1
+    fidelities: tuple[Fidelity, ...] = ()
     stages: dict[str, StageSpec] = Field(default_factory=dict)
 
     def build_space(self) -> Space:
         """Make the design space. Raises ModelError subclasses that name the field to change."""
         names = tuple(dict.fromkeys([o.name for o in self.objectives] + [c.name for c in self.constraints]))
         return build_space(self.space, Path(self.base_dir), names)
+
+    def build_acquisition(self) -> Any:
+        """Make the acquisition. Raises what its settings make it raise, as ``Component.build`` does."""
+        given: dict[str, Any] = {"objectives": list(self.objectives), "constraints": list(self.constraints)}
+        if self.fidelities:
+            given["fidelities"] = list(self.fidelities)
+        if "prior" in self.acquisition.settings:
+            given["base_dir"] = self.base_dir
+        return self.acquisition.build("acquisitions", **given)
+
+    def build_planners(self) -> dict[str, Any]:
+        """Make the planner of every fidelity, by name; ``""`` is the campaign's."""
+        return {"": self.planner.build("planners"), **{f.name: _planner(f).build("planners") for f in self.fidelities}}
 
     def build_predictor(self, space: Space) -> Any:
         """Make the predictor that screens, or ``None`` where the campaign names none."""

@@ -11,6 +11,7 @@ from controller.lab import FILE, Instrument, Lab, load_lab, parse_lab
 from controller.safety import Safety
 from controller.source import Source, expand_path
 from controller.stopping import Replicates, Stop, needs_one_measured
+from models.fidelity import Fidelity
 from models.observation import Constraint, Objective
 from models.screening import ScreeningSpec
 from models.spaces.spec import SpaceSpec
@@ -74,6 +75,7 @@ class Campaign(_Section):
     space: SpaceSpec
     objectives: tuple[Objective, ...] = Field(min_length=1)
     constraints: tuple[Constraint, ...] = ()
+    fidelities: tuple[Fidelity, ...] = ()
     screening: ScreeningSpec = Field(default_factory=ScreeningSpec)
     generator: Plugin | None = None
     predictor: Plugin | None = None

@@ -14,6 +14,7 @@ from controller import events as ev
 from controller.campaign import Campaign
 from controller.gate import judge
 from controller.ordering import Turn, derive_seed, finished, order_again
+from controller.outlook import hours_taken, outlook
 from controller.records import Command, Experiment, State
 from controller.schedule import order_by_schedule, order_schedule
 from controller.stopping import Ending
@@ -41,12 +42,16 @@ def decide(state: State) -> Plan:
 
 def choice_order(state: State, order: ev.ChoiceOrdered) -> ChoiceOrder:
     """The self-contained order that a ``ChoiceOrdered`` event stands for."""
+    observations = state.observations[: order.n_observations]
+    if order.outlook is not None:
+        observations = [o.model_copy(update={"hours": hours_taken(state, o.experiment)}) for o in observations]
     return ChoiceOrder(
         decision=order.decision,
         q=order.q,
         seed=order.seed,
-        observations=tuple(state.observations[: order.n_observations]),
+        observations=tuple(observations),
         pending=tuple(state.experiments[name].candidate for name in order.pending),
+        outlook=order.outlook,
     )
 
 
@@ -275,6 +280,7 @@ def _order_choice(state: State, campaign: Campaign) -> Sequence[ev.AnyDecision]:
             seed=derive_seed(campaign.seed, "choice", number),
             n_observations=len(state.observations),
             pending=tuple(state.active),
+            outlook=outlook(state),
         )
     ]
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from actors.orders import Offer, Recipe, StageReport
 from models.observation import Choice
+from models.outlook import Outlook
 from models.prospects import Prospects
 
 ReportStatus = Literal["ok", "failed", "fault", "untouched", "refused"]
@@ -78,7 +79,10 @@ class InstrumentAnnounced(Fact):
 
 
 class ChoiceOrdered(Decision):
-    """Ask the science for ``q`` candidates, given the first ``n_observations`` and these pending experiments."""
+    """Ask the science for ``q`` candidates, given the first ``n_observations`` and these pending experiments.
+
+    ``outlook``: the laboratory at that moment, where the acquisition weighs what experiments cost.
+    """
 
     kind: Literal["choice_ordered"] = "choice_ordered"
     decision: int
@@ -86,6 +90,7 @@ class ChoiceOrdered(Decision):
     seed: int
     n_observations: int
     pending: tuple[str, ...]
+    outlook: Outlook | None = None
 
 
 class ChoiceMade(Fact):

@@ -162,7 +162,8 @@ def finished(state: State, one: Experiment, outcome: str, reason: str) -> ev.Exp
         lost = {o.name for o in campaign.objectives if o.source != "computed"}
         values = {name: value for name, value in values.items() if name not in lost}
     if outcome == "measured":
-        missing = [o.name for o in campaign.objectives if o.name not in values]
+        wanted = [f.reading for f in campaign.fidelities if f.name == one.candidate.fidelity]
+        missing = [name for name in wanted or [o.name for o in campaign.objectives] if name not in values]
         if missing:
             outcome, reason = "failed_measurement", f"{', '.join(missing)} was not measured by any step"
     return ev.ExperimentFinished(experiment=one.id, outcome=outcome, values=values, reason=reason)  # type: ignore[arg-type]

@@ -39,6 +39,7 @@ def science_spec(campaign: Campaign, base_dir: Path) -> ScienceSpec:
         pool_size=campaign.pool_size,
         looks_ahead=campaign.stop.looks_ahead or campaign.replicates is not None,
         measure_at_most=campaign.replicates.at_most if campaign.replicates else 1,
+        fidelities=campaign.fidelities,
         stages={name: StageSpec(**stage.model_dump()) for name, stage in campaign.compute.stages.items()},
     )
 
@@ -60,7 +61,7 @@ def check_science(campaign: Campaign, base_dir: Path, source: Source | None = No
         space = spec.build_space()
         first = space[0] if isinstance(space, EnumerableSpace) else None
     with at("planner"):
-        planner = spec.planner.build("planners")
+        planner = spec.build_planners()[""]
         if first is not None:
             planner.plan(first)  # builds a crystal, where there is one
     if spec.predictor:
@@ -85,7 +86,9 @@ def check_acquisition(campaign: Campaign, base_dir: Path, source: Source | None 
     """Build the acquisition too, which takes seconds where it loads torch. Raises CampaignError."""
     spec = science_spec(campaign, base_dir)
     with _At(campaign, source)("acquisition"):
-        spec.acquisition.build("acquisitions", objectives=list(spec.objectives), constraints=list(spec.constraints))
+        acquisition = spec.build_acquisition()
+        if hasattr(acquisition, "check"):
+            acquisition.check(spec.build_space().feature_names)
 
 
 class _At:

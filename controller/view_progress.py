@@ -86,6 +86,8 @@ class Progress:
                 for candidate in self.feasible.values():
                     self._join_front(averaged(candidate)[0], campaign.objectives)
             is_best = self.front[0].candidate == observation.candidate and before != self.front[0]
+        elif observation.candidate.fidelity:
+            reason = reason or f"at fidelity {observation.candidate.fidelity}"
         elif observation.outcome == "measured":
             self.infeasible += 1
             reason = reason or f"does not count: {_broken(observation, campaign.constraints)}"

@@ -47,6 +47,7 @@ class Candidate(BaseModel):
         sites: site label of the prototype -> element symbol.
         crystal: unrelaxed crystal, or ``None`` where only the composition is known.
         parameters: process parameters by name, in the units that the campaign declares.
+        fidelity: at which it is to be made and measured (``models.fidelity``); empty: in full.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -57,6 +58,7 @@ class Candidate(BaseModel):
     sites: dict[str, str] = Field(default_factory=dict)
     crystal: Crystal | None = None
     parameters: dict[str, Value] = Field(default_factory=dict)
+    fidelity: str = Field(default="", exclude_if=lambda name: not name)
 
     @property
     def formula(self) -> str:

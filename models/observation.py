@@ -9,6 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from models.candidate import Candidate
 
 
+def _empty(value: object) -> bool:
+    """Left out where it says nothing: digests of what was seen stay those of runs that did not know it."""
+    return not value
+
+
 class Prediction(BaseModel):
     """A Gaussian belief about one quantity, in that quantity's unit."""
 
@@ -67,6 +72,7 @@ class Observation(BaseModel):
             lacks the objectives; a failed measurement lacks what was not read.
         outcome: ``measured`` (all objectives known), ``failed_synthesis`` (a fact worth learning) or
             ``failed_measurement`` (missing: no model may learn from its absence).
+        hours: capability -> lab hours that it took, where the acquisition asks for them.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -75,6 +81,7 @@ class Observation(BaseModel):
     candidate: Candidate
     values: dict[str, float]
     outcome: Literal["measured", "failed_synthesis", "failed_measurement"]
+    hours: dict[str, float] = Field(default_factory=dict, exclude_if=_empty)
 
 
 class Choice(BaseModel):
@@ -89,6 +96,7 @@ class Choice(BaseModel):
         runner_up: id of the best candidate that was not chosen, with its acquisition value.
         model_hash: digest of the fitted model's hyper-parameters.
         data_hash: digest of the observations, pending points and pool that the choice saw.
+        effort: predicted price, hours and waiting hours, where the acquisition weighs them.
         note: fall-back or warning in words, e.g. ``GP fit failed, used forest``; usually empty.
     """
 
@@ -102,4 +110,5 @@ class Choice(BaseModel):
     runner_up: tuple[str, float] | None = None
     model_hash: str = ""
     data_hash: str = ""
+    effort: dict[str, float] = Field(default_factory=dict, exclude_if=_empty)
     note: str = ""

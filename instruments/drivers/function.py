@@ -28,7 +28,8 @@ class FunctionDriver:
         quantities: what is reported, names or name -> [low, high]. A plain number is the one quantity named here
             (``value`` where none is named).
         limits: parameter name -> [low, high], checked before every call.
-        duration_s: what one call stands for, in simulated seconds.
+        duration_s: what one call stands for, in simulated seconds; ``duration_s`` in an answer counts more.
+        capability: what it is called in recipes.
         idempotent: True promises that calling it twice does no harm (it only computes): an interrupted call is then
             simply repeated. The default, False, leaves an interrupted call to a person.
 
@@ -45,26 +46,27 @@ class FunctionDriver:
         limits: Mapping[str, Sequence[float]] | None = None,
         duration_s: float = 3600.0,
         idempotent: bool = False,
+        capability: str = "measure",
     ) -> None:
         self.workdir = Path(workdir)
         self.function = _load(function)
         self.quantities = bounds_of(quantities)
         self.limits = {name: Limit(*map(float, pair)) for name, pair in (limits or {}).items()}
         self.duration_s = duration_s
-        self.idempotent = idempotent
+        self.idempotent, self.capability = idempotent, capability
         self._stopped = threading.Event()
         self._calls = 0
         self._last_error = ""
 
     def capabilities(self) -> list[Capability]:
-        """One capability, ``measure``."""
-        return [Capability("measure", dict(self.limits), dict(self.quantities), self.idempotent)]
+        """One capability, ``measure`` or as the settings say."""
+        return [Capability(self.capability, dict(self.limits), dict(self.quantities), self.idempotent)]
 
     def run(self, job: Job, progress: Progress) -> Outcome:
         """Call the function. NaN passes, for the result gate to reject.
 
         An exception, or an answer that is no number, is a fault: something to repair, not chemistry. A function that
-        has no result for some settings returns NaN there.
+        has no result for some settings returns NaN there, and None where nothing could be made: a failed synthesis.
         """
         self._stopped.clear()
         asked = {str(k): v for k, v in job.parameters.get("parameters", {}).items()}
@@ -78,11 +80,14 @@ class FunctionDriver:
             return self._failed(f"{type(error).__name__}: {error}", "fault")
         if self._stopped.is_set():
             return self._failed("stopped while the function was running; its answer was dropped")
+        if answer is None:
+            return self._failed("nothing was made")
         try:
             readings = self._readings(answer)
         except (TypeError, ValueError) as error:
             return self._failed(str(error), "fault")
-        return Outcome("ok", readings=readings, duration_s=self.duration_s)
+        took = answer.get("duration_s", self.duration_s) if isinstance(answer, Mapping) else self.duration_s
+        return Outcome("ok", readings=readings, duration_s=float(took))
 
     def stop(self) -> None:
         """Drop the answer of a running call; Python cannot interrupt it."""

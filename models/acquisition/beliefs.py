@@ -5,16 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from models.acquisition.expected import log_best_probability_between, log_probability_between
-from models.acquisition.problem import Number, Problem, Scale
+from models.acquisition.feasibility import fit_feasibility
+from models.acquisition.knowledge import Knowledge, fit_informed
+from models.acquisition.problem import EVEN_CHANCE, SYNTHESIS, Number, Problem, Scale
+from models.acquisition.related import Source
 from models.acquisition.surrogate import GaussianProcess, Kernel, Surrogate, fit_surrogate
 from models.candidate import digest
 from models.observation import Constraint, Objective, Prediction
+
+_FEW = 5  # values by which those of a related task count as much
 
 
 @dataclass(frozen=True)
@@ -27,6 +34,7 @@ class Beliefs:
         surrogates: modelled quantity -> surrogate of its unitless value.
         scales: every quantity -> its scale.
         note: where a surrogate is not a Gaussian process, and why.
+        graded: the objective that has fidelities, if one has.
     """
 
     objectives: tuple[Objective, ...]
@@ -34,22 +42,36 @@ class Beliefs:
     surrogates: Mapping[str, Surrogate]
     scales: Mapping[str, Scale]
     note: str
+    graded: str = ""
 
     @classmethod
-    def fit(cls, problem: Problem, objectives: Sequence[Objective], *, kernel: Kernel, seed: int) -> Beliefs:
+    def fit(
+        cls,
+        problem: Problem,
+        objectives: Sequence[Objective],
+        *,
+        kernel: Kernel,
+        seed: int,
+        knowledge: Knowledge | None = None,
+    ) -> Beliefs:
         """Fit every surrogate from scratch, each on the rows that know its quantity."""
+        known_before = knowledge or Knowledge()
         surrogates: dict[str, Surrogate] = {}
         scales = {name: Scale.of(exact.pool) for name, exact in problem.exact.items()}
         notes = []
         for name, values in problem.values.items():
             known = np.isfinite(values)
-            scales[name] = Scale.of(values)
+            yes_or_no = name == SYNTHESIS
+            scales[name] = Scale(EVEN_CHANCE) if yes_or_no else _scale(problem, name, values)
             X = torch.from_numpy(problem.observed_X[known])
             y = torch.from_numpy(scales[name].to_unitless(values[known]))
-            surrogates[name], note = fit_surrogate(X, y, kernel=kernel, seed=seed)
+            informed = _informed(problem, name, known_before, scales[name])
+            fit = _fit_success if yes_or_no else partial(fit_informed, **informed) if informed else None
+            alone = any(len(s.y) for s in informed.get("sources", ()))  # nothing measured, and yet something known
+            surrogates[name], note = fit_surrogate(X, y, kernel=kernel, seed=seed, fit=fit, known=alone)
             if note:
                 notes.append(f"{name}: {note}")
-        return cls(tuple(objectives), problem.constraints, surrogates, scales, "; ".join(notes))
+        return cls(tuple(objectives), problem.constraints, surrogates, scales, "; ".join(notes), problem.graded)
 
     @property
     def gaussian(self) -> bool:
@@ -61,9 +83,23 @@ class Beliefs:
         """Digest of all hyper-parameters."""
         return digest({name: dict(s.hyperparameters) for name, s in self.surrogates.items()})
 
-    def believe(self, X: Tensor) -> Beliefs:
-        """As if the points had been measured just as predicted."""
-        return replace(self, surrogates={name: s.believe(X) for name, s in self.surrogates.items()})
+    @property
+    def plain(self) -> bool:
+        """True where no surrogate has learnt from related tasks."""
+        return all(getattr(s, "relations", None) is None for s in self.surrogates.values())
+
+    def believe(self, X: Tensor, tasks: np.ndarray | None = None) -> Beliefs:
+        """As if the points had been measured just as predicted, in full or (``tasks``) at a fidelity."""
+        if tasks is None or not tasks.any():
+            return replace(self, surrogates={name: s.believe(X) for name, s in self.surrogates.items()})
+        surrogates = dict(self.surrogates)
+        for x, task in zip(X, tasks.tolist(), strict=True):
+            for name, s in surrogates.items():
+                if not task:
+                    surrogates[name] = s.believe(x[None])
+                elif isinstance(s, GaussianProcess) and s.relations is not None and name == self.graded:
+                    surrogates[name] = s.believe(x[None], task)
+        return replace(self, surrogates=surrogates)
 
     def oriented(self, objective: Objective, values: Number) -> Number:
         """An objective's values, unitless, larger is better."""
@@ -104,9 +140,61 @@ class Beliefs:
         predicted = {name: Prediction(mean=value, std=0.0) for name, value in exact.items()}
         for name, surrogate in self.surrogates.items():
             mean, std = (float(v[0]) for v in surrogate.predict(x[None]))
+            if name == SYNTHESIS:
+                works = float(torch.special.ndtr(torch.tensor(mean / std)))
+                predicted[name] = Prediction(mean=works, std=math.sqrt(works * (1.0 - works)))
+                continue
             mean, std = self.scales[name].mean_std(mean, math.hypot(std, surrogate.noise_std))
             predicted[name] = Prediction(mean=mean, std=std)
         return predicted
+
+
+def _scale(problem: Problem, name: str, values: np.ndarray) -> Scale:
+    """The scale of a quantity: that of its values, or, while they are few, as they would be in a related task.
+
+    Two values from one corner say nothing of how much there is to gain elsewhere; the values that a source has nearest
+    to them do.
+    """
+    scale, known = Scale.of(values), np.isfinite(values)
+    weight = _FEW / (_FEW + known.sum())
+    for _, X, there in problem.sources.get(name, []):
+        told = np.isfinite(there)
+        if known.sum() < 2 or told.sum() < _FEW:
+            continue
+        source = Scale.of(there[told])
+        gap = ((problem.observed_X[known][:, None] - X[told][None]) ** 2).sum(axis=2)
+        alike = source.to_unitless(there[told][gap.argmin(axis=1)])
+        stretch = float(np.clip(alike.std(), 0.2, 2.0)) ** -weight
+        shift = scale.shift - weight * float(alike.mean()) * scale.factor * stretch
+        return Scale(shift, scale.factor * stretch)
+    return scale
+
+
+def _informed(problem: Problem, name: str, knowledge: Knowledge, scale: Scale) -> dict[str, Any]:
+    """What is known of a quantity beside its own values, as arguments of ``fit_informed``; empty: nothing."""
+    found: dict[str, Any] = {}
+    if name in knowledge.noise:
+        found["noise"] = (knowledge.noise[name] / scale.factor) ** 2
+    signs = np.zeros(len(problem.columns))
+    for column, feature in enumerate(problem.columns):
+        if feature in knowledge.crude and name != SYNTHESIS:
+            signs[column] = np.nan
+        direction = knowledge.monotone.get(name, {}).get(feature)
+        if direction is not None:
+            signs[column] = 1.0 if direction == "increasing" else -1.0
+    if np.any(signs != 0):
+        found["signs"] = signs
+    sources = []
+    for label, X, values in problem.sources.get(name, []):
+        known = np.isfinite(values)
+        sources.append(Source(label, torch.from_numpy(X[known]), torch.from_numpy(values[known])))
+    if sources:
+        found["sources"] = sources
+    return found
+
+
+def _fit_success(X: Tensor, y: Tensor, *, kernel: Kernel) -> GaussianProcess:
+    return fit_feasibility(X, (y > 0).double(), kernel=kernel)
 
 
 @dataclass(frozen=True)
@@ -164,6 +252,7 @@ class Incumbents:
             torch.from_numpy(problem.pending_X), {name: e.pending for name, e in problem.exact.items()}
         )
         promised = (ahead.log_feasibility > math.log(0.5)).numpy()
+        promised &= problem.tasks == 0
         front = np.concatenate([seen.mean.numpy()[feasible], ahead.mean.numpy()[promised]])
         raw = [
             beliefs.oriented(o, problem.values[o.name] if o.name in problem.values else problem.exact[o.name].observed)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from models.acquisition.bayes import BayesAcquisition
+from models.acquisition.crude import with_crude
 from models.acquisition.reproducible import reproducible
 from models.acquisition.study import Study
 from models.acquisition.surrogate import GaussianProcess, Surrogate
@@ -40,6 +41,7 @@ def explain(
         candidate: what was chosen.
         before, after: the results up to the candidate's own, without it and with it; ``after`` empty: none yet.
     """
+    pool = with_crude(pool, acquisition.knowledge.crude)
     with reproducible(acquisition.threads, seed):
         hashed = acquisition.seen(pool, observations, pending)
         then = Study.of(acquisition, pool, observations, pending, seed)

@@ -39,7 +39,9 @@ def lengthscale_prior(d: int) -> tuple[float, float]:
     return math.sqrt(2.0) + 0.5 * math.log(d), math.sqrt(3.0)
 
 
-def fit_hyperparameters(X: Tensor, y: Tensor, kernel: Kernel = "matern52") -> Hyperparameters:
+def fit_hyperparameters(
+    X: Tensor, y: Tensor, kernel: Kernel = "matern52", noise: float | None = None
+) -> Hyperparameters:
     """Maximise the posterior density of lengthscales and noise, as BoTorch's ``SingleTaskGP`` has it.
 
     L-BFGS-B in logarithms from the priors' modes, at most 60 steps; the mean is the best for each. With many values the
@@ -50,16 +52,21 @@ def fit_hyperparameters(X: Tensor, y: Tensor, kernel: Kernel = "matern52") -> Hy
         X: (n, d) features in the unit cube, n >= 1.
         y: (n,) values, standardised.
         kernel: ``matern52`` or ``rbf``.
+        noise: the noise variance, where it is known.
 
     Raises:
         ArithmeticError: the values or the hyper-parameters are not finite.
     """
-    mean, noise, lengthscale = _fit(kernel, X.shape, X.double().numpy().tobytes(), y.double().numpy().tobytes())
-    return Hyperparameters(mean, noise, torch.tensor(lengthscale, dtype=torch.float64))
+    given = None if noise is None else max(noise, _LEAST_NOISE)
+    found = _fit(kernel, X.shape, X.double().numpy().tobytes(), y.double().numpy().tobytes(), given)
+    mean, fitted, lengthscale = found
+    return Hyperparameters(mean, fitted, torch.tensor(lengthscale, dtype=torch.float64))
 
 
 @lru_cache(maxsize=16)
-def _fit(kernel: Kernel, shape: tuple[int, int], X_bytes: bytes, y_bytes: bytes) -> tuple[float, float, list[float]]:
+def _fit(
+    kernel: Kernel, shape: tuple[int, int], X_bytes: bytes, y_bytes: bytes, given: float | None
+) -> tuple[float, float, list[float]]:
     n, d = shape
     X = torch.from_numpy(np.frombuffer(X_bytes).reshape(n, d).copy())
     y = torch.from_numpy(np.frombuffer(y_bytes).copy())
@@ -67,11 +74,13 @@ def _fit(kernel: Kernel, shape: tuple[int, int], X_bytes: bytes, y_bytes: bytes)
         raise ArithmeticError("features or values are not finite")
     (centre, spread), (noise_centre, noise_spread) = lengthscale_prior(d), NOISE_PRIOR
     theta = np.append(np.full(d, centre - spread**2), noise_centre - noise_spread**2)  # the modes
+    if given is not None:
+        theta[-1] = math.log(given)
     if n >= 3 and float(y.max() - y.min()) > 0:  # else the data say nothing about hyper-parameters
         if n > _COARSE:
             part = torch.linspace(0, n - 1, _COARSE).long()
-            theta = _search(X[part], y[part], kernel, theta, ITERATIONS)
-        theta = _search(X, y, kernel, theta, ITERATIONS if n <= _COARSE else _FINE_ITERATIONS)
+            theta = _search(X[part], y[part], kernel, theta, ITERATIONS, given)
+        theta = _search(X, y, kernel, theta, ITERATIONS if n <= _COARSE else _FINE_ITERATIONS, given)
     mean = Density(X, y, kernel).mean(theta)
     lengthscale, noise = np.exp(theta[:-1]).tolist(), math.exp(theta[-1])
     if not (np.isfinite(theta).all() and math.isfinite(mean)):
@@ -79,13 +88,18 @@ def _fit(kernel: Kernel, shape: tuple[int, int], X_bytes: bytes, y_bytes: bytes)
     return mean, noise, lengthscale
 
 
-def _search(X: Tensor, y: Tensor, kernel: Kernel, theta: np.ndarray, iterations: int) -> np.ndarray:
+def _search(
+    X: Tensor, y: Tensor, kernel: Kernel, theta: np.ndarray, iterations: int, given: float | None
+) -> np.ndarray:
     from scipy.optimize import minimize
 
     low = np.append(np.full(len(theta) - 1, math.log(_LEAST_LENGTHSCALE)), math.log(_LEAST_NOISE))
+    bounds = [(b, 12.0) for b in low]
+    if given is not None:
+        bounds[-1] = (math.log(given), math.log(given))
     density = Density(X, y, kernel)
     options = {"maxiter": iterations, "ftol": 1e-7, "gtol": 1e-4}
-    found = minimize(density, theta, jac=True, method="L-BFGS-B", bounds=[(b, 12.0) for b in low], options=options)
+    found = minimize(density, theta, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
     return found.x
 
 
@@ -122,6 +136,12 @@ class Density:
         ones = inverse.sum(1)
         mean = float((ones @ self._y) / ones.sum())
         return z, root, mean, inverse @ (self._y - mean), inverse, slope
+
+    def likelihood(self, theta: np.ndarray) -> float:
+        """Minus the log density of the values, without the priors."""
+        _, root, mean, weights, _, _ = self._solved(theta)
+        value = 0.5 * float((self._y - mean) @ weights) + float(root.diagonal().log().sum())
+        return value + 0.5 * len(self._y) * math.log(2 * math.pi)
 
     def __call__(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
         """Value and (d + 1,) gradient. Raises RuntimeError where the covariance is not positive definite."""

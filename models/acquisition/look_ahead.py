@@ -13,6 +13,7 @@ from torch import Tensor
 
 from models.acquisition.bayes import BayesAcquisition
 from models.acquisition.beliefs import Beliefs
+from models.acquisition.crude import with_crude
 from models.acquisition.expected import log_expected_hypervolume_improvement
 from models.acquisition.reproducible import reproducible
 from models.acquisition.study import Study, posterior_covariance
@@ -56,6 +57,7 @@ def look_ahead(
     objectives, constraints = acquisition.objectives, acquisition.constraints
     if not choices or len(objectives) != 1 or objectives[0].source == "computed":
         return list(choices), None
+    pool = with_crude(pool, acquisition.knowledge.crude)
     with reproducible(acquisition.threads, seed):
         study = Study.of(acquisition, pool, observations, pending, seed)
         rivals = _rivals(study, observations, constraints) if study is not None else None

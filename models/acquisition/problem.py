@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import numpy as np
@@ -13,6 +13,7 @@ import numpy as np
 from models.acquisition.unit_features import BLOCK_ROWS, Features, FeatureScaling, UnitFeatures, is_mapped
 from models.candidate import Candidate, digest
 from models.errors import UnknownNameError
+from models.fidelity import Fidelity
 from models.observation import Constraint, Objective, Observation
 from models.pool import CandidatePool
 from models.roles import Pool
@@ -21,6 +22,7 @@ Number = TypeVar("Number", float, np.ndarray)
 
 SYNTHESIS = "synthesis_success"
 """Quantity learned (1 made, 0 not) where failed syntheses report no constraint value that says why."""
+EVEN_CHANCE = 0.5
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,11 @@ class Problem:
         exact: quantity -> known values.
         constraints: those on modelled quantities.
         exact_constraints: those on exactly known quantities; ``eligible`` satisfies them.
+        scaling: from raw features to the unit cube.
+        columns: name of each feature in the unit cube.
+        sources: quantity -> related tasks: name, (m, d) features, (m,) values, nan where unknown.
+        graded: the objective that has fidelities, if one has.
+        pending_tasks: (pending,) 0 for a full measurement, k for the k-th fidelity; empty: all in full.
     """
 
     pool_X: Features
@@ -83,6 +90,29 @@ class Problem:
     exact: dict[str, Exact]
     constraints: tuple[Constraint, ...]
     exact_constraints: tuple[Constraint, ...]
+    columns: tuple[str, ...] = ()
+    sources: dict[str, list[tuple[str, np.ndarray, np.ndarray]]] = field(default_factory=dict)
+    pending_tasks: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=int))
+    graded: str = ""
+    scaling: FeatureScaling | None = None
+
+    def scaled(self, features: np.ndarray) -> np.ndarray:
+        """Raw features (n, d) in the unit cube of this problem."""
+        return np.asarray(features, float) if self.scaling is None else self.scaling(np.asarray(features, float))
+
+    def grown(self, features: np.ndarray, exact: dict[str, np.ndarray], eligible: np.ndarray) -> Problem:
+        """The problem with (k, d) raw features, known quantities and eligibility of more candidates."""
+        return replace(
+            self,
+            pool_X=np.concatenate([self.pool_X[:], self.scaled(features)]),
+            eligible=np.concatenate([self.eligible, eligible]),
+            exact={n: replace(e, pool=np.concatenate([e.pool, exact[n]])) for n, e in self.exact.items()},
+        )
+
+    @property
+    def tasks(self) -> np.ndarray:
+        """``pending_tasks``, one a pending point."""
+        return self.pending_tasks if len(self.pending_tasks) else np.zeros(len(self.pending_X), dtype=int)
 
     def without(self, row: int) -> Problem:
         """The problem with one row of the pool out of reach."""
@@ -90,10 +120,11 @@ class Problem:
         eligible[row] = False
         return replace(self, eligible=eligible)
 
-    def with_pending(self, row: int) -> Problem:
-        """The problem once a row of the pool is pending too."""
+    def with_pending(self, row: int, task: int = 0) -> Problem:
+        """The problem once a row of the pool is pending too, in full or at a fidelity."""
         return replace(
-            self.without(row),
+            self if task else self.without(row),
+            pending_tasks=np.append(self.tasks, task),
             pending_X=np.concatenate([self.pending_X, self.pool_X[[row]]]),
             exact={n: replace(e, pending=np.append(e.pending, e.pool[row])) for n, e in self.exact.items()},
         )
@@ -105,8 +136,15 @@ def build_problem(
     pending: Sequence[Candidate],
     objectives: Sequence[Objective],
     constraints: Sequence[Constraint],
+    learn_failures: bool = True,
+    *,
+    fidelities: Sequence[Fidelity] = (),
+    earlier: Sequence[tuple[str, np.ndarray, dict[str, np.ndarray]]] = (),
 ) -> Problem:
     """Turn a pool and the history into arrays.
+
+    A failed synthesis that a constraint explains is learnt by the model of the constraint; one that nothing explains
+    by a model of what can be made (``SYNTHESIS``), unless ``learn_failures`` is False.
 
     Raises:
         UnknownNameError: a ``computed`` objective that the pool cannot compute.
@@ -119,7 +157,8 @@ def build_problem(
     pending_X = squash(_featurize(pool, pending, raw.shape[1]))
     rows = matching_rows(pool, pool_X, [*observed, *pending], np.concatenate([observed_X, pending_X]))
     eligible = np.ones(len(pool), dtype=bool)
-    eligible[rows[rows >= 0]] = False
+    full = np.array([not c.fidelity for c in [*observed, *pending]], dtype=bool)
+    eligible[rows[(rows >= 0) & full]] = False
 
     exact: dict[str, Exact] = {}
     for name, needed in [(o.name, True) for o in objectives if o.source == "computed"] + [
@@ -136,12 +175,35 @@ def build_problem(
     modelled = [c for c in constraints if c.name not in exact]
     names = [o.name for o in objectives if o.source != "computed"] + [c.name for c in modelled]
     values = {name: _values(name, observations) for name in dict.fromkeys(names)}
-    failed = [o.outcome == "failed_synthesis" and not any(c.name in o.values for c in modelled) for o in observations]
-    if any(failed):  # nothing else tells the models why these are no good
-        made = {"measured": 1.0, "failed_synthesis": 0.0}
-        values[SYNTHESIS] = np.array([made.get(o.outcome, math.nan) for o in observations])
-        modelled.append(Constraint(name=SYNTHESIS, at_least=0.5))
-    return Problem(pool_X, observed_X, pending_X, eligible, values, exact, tuple(modelled), exact_constraints)
+    sources: dict[str, list[tuple[str, np.ndarray, np.ndarray]]] = {}
+    for fidelity in fidelities:
+        sources.setdefault(fidelity.of, []).append((fidelity.name, observed_X, _values(fidelity.reading, observations)))
+    for label, features, known_there in earlier:
+        for name in values:
+            if name in known_there:
+                sources.setdefault(name, []).append((label, squash(features), known_there[name]))
+    made = np.array([_made(o, modelled) for o in observations])
+    if learn_failures and (made == 0).any():
+        values[SYNTHESIS] = made
+        modelled.append(Constraint(name=SYNTHESIS, at_least=EVEN_CHANCE))
+    names_of_levels = [f.name for f in fidelities]
+    return Problem(
+        pool_X,
+        observed_X,
+        pending_X,
+        eligible,
+        values,
+        exact,
+        tuple(modelled),
+        exact_constraints,
+        columns=squash.names(pool.feature_names),
+        sources=sources,
+        graded=fidelities[0].of if fidelities else "",
+        scaling=squash,
+        pending_tasks=np.array(
+            [1 + names_of_levels.index(c.fidelity) if c.fidelity else 0 for c in pending], dtype=int
+        ),
+    )
 
 
 def matching_rows(pool: Pool, pool_X: Features, candidates: Sequence[Candidate], X: np.ndarray) -> np.ndarray:
@@ -178,8 +240,8 @@ def matching_rows(pool: Pool, pool_X: Features, candidates: Sequence[Candidate],
     return found
 
 
-def data_hash(pool: Pool, observations: Sequence[Observation], pending: Sequence[Candidate]) -> str:
-    """Digest of all that a choice saw."""
+def data_hash(pool: Pool, observations: Sequence[Observation], pending: Sequence[Candidate], earlier: str = "") -> str:
+    """Digest of all that a choice saw; ``earlier`` is that of results from before the campaign."""
     features = pool.features
     seen = {
         "pool": pool.features_digest() if isinstance(pool, CandidatePool) else _digest(features),
@@ -187,7 +249,7 @@ def data_hash(pool: Pool, observations: Sequence[Observation], pending: Sequence
         "observations": [o.model_dump(mode="json") for o in observations],
         "pending": [c.model_dump(mode="json") for c in pending],
     }
-    return digest(seen)
+    return digest({**seen, "earlier": earlier} if earlier else seen)
 
 
 def _digest(features: np.ndarray) -> str:
@@ -247,6 +309,16 @@ def _nearest(pool_X: Features, point: np.ndarray) -> int:
         if distance.min() < least:
             best, least = start + int(distance.argmin()), float(distance.min())
     return best
+
+
+def _made(observation: Observation, constraints: Sequence[Constraint]) -> float:
+    """1 for what was made, 0 for a failed synthesis, nan where a constraint's value says why, or nobody knows."""
+    if observation.outcome == "measured":
+        return 1.0
+    explained = any(
+        not c.satisfied(observation.values.get(c.name, c.at_least or c.at_most or 0.0)) for c in constraints
+    )
+    return 0.0 if observation.outcome == "failed_synthesis" and not explained else math.nan
 
 
 def _values(name: str, observations: Sequence[Observation]) -> np.ndarray:

@@ -32,9 +32,18 @@ class Race:
         beliefs: not conditioned on pending points.
         sweep: passes over the pool, here or elsewhere.
         admit: how many candidates join the race at a time.
+        worth: (n,) added to the logarithm of each candidate's worth: minus the logarithm of its price.
     """
 
-    def __init__(self, problem: Problem, beliefs: Beliefs, sweep: Sweep = sweep, admit: int | None = None) -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        beliefs: Beliefs,
+        sweep: Sweep = sweep,
+        admit: int | None = None,
+        worth: np.ndarray | None = None,
+    ) -> None:
+        self._worth = worth
         self._sweep, self._admit = sweep, _ADMIT if admit is None else admit
         self._believed, self._conditions = beliefs, 0
         self._waiting = np.where(problem.eligible, np.float32(np.inf), np.float32(-np.inf))  # bounds, -inf once racing
@@ -43,6 +52,11 @@ class Race:
         self._scored = np.zeros(0, dtype=int)  # how many points were believed when a candidate was scored
         self._swept = -1  # how many points were believed at the last pass over the pool
         self.passes = 0
+
+    @property
+    def believed(self) -> Beliefs:
+        """The beliefs with what is pending or picked."""
+        return self._believed
 
     def best(self, problem: Problem, incumbents: Incumbents, count: int) -> tuple[np.ndarray, np.ndarray]:
         """The ``count`` best eligible rows, best first, ties in order of the rows, and their scores.
@@ -55,7 +69,8 @@ class Race:
         """
         count = max(1, count)
         new = torch.from_numpy(problem.pending_X[self._conditions :])
-        self._believed, self._conditions = self._believed.believe(new), len(problem.pending_X)
+        tasks = problem.tasks[self._conditions :]
+        self._believed, self._conditions = self._believed.believe(new, tasks), len(problem.pending_X)
         worth = Worth.over(incumbents)
         while True:
             rows, scores = self._ranked(problem, worth, count)
@@ -74,9 +89,15 @@ class Race:
         rows = np.flatnonzero(able)
         sample = problem.pool_X[rows[np.linspace(0, len(rows) - 1, _SAMPLE).astype(int)]]
         ceiling = Ceiling.of(worth, self._believed, torch.from_numpy(sample).double())
-        del rows, able
+        del rows
         exact = {o.name: problem.exact[o.name].pool for o in ceiling.beliefs.objectives if o.name in problem.exact}
-        self._waiting = self._sweep(problem.pool_X, exact, ceiling, self._waiting, least)
+        if self._worth is None:
+            self._waiting = self._sweep(problem.pool_X, exact, ceiling, self._waiting, least)
+        else:
+            asked = np.where(able, np.float32(np.inf), np.float32(-np.inf))
+            bounds = self._sweep(problem.pool_X, exact, ceiling, asked, -np.inf) + self._worth
+            bounds = np.nextafter(bounds.astype(np.float32), np.float32(np.inf))
+            self._waiting = np.where(able, np.minimum(self._waiting, bounds), self._waiting)
         self._swept, self.passes = self._conditions, self.passes + 1
 
     def _let_in(self, rows: np.ndarray) -> None:
@@ -111,8 +132,9 @@ class Race:
         rows = self._rows[places]
         exact = {name: e.pool[rows] for name, e in problem.exact.items()}
         score, ceiling = worth.of(self._believed.appraise(torch.from_numpy(problem.pool_X[rows]).double(), exact))
-        self._scores[places], self._scored[places] = score.numpy(), self._conditions
-        self._bounds[places] = np.minimum(self._bounds[places], ceiling.numpy() + _tie(ceiling.numpy()))
+        more = 0.0 if self._worth is None else self._worth[rows]
+        self._scores[places], self._scored[places] = score.numpy() + more, self._conditions
+        self._bounds[places] = np.minimum(self._bounds[places], ceiling.numpy() + _tie(ceiling.numpy()) + more)
 
 
 def _tie(score: np.ndarray) -> np.ndarray:

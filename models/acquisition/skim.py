@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from models.acquisition.surrogate import GaussianProcess, Kernel, covariance
+from models.acquisition.surrogate import GaussianProcess, Kernel
 
 _RANKS = (24, 96)  # directions of the data in which the variance is looked at, before all of them are
 _LOOSE = 1.0  # mean excess of the bound over the variance, relative to it, at which more directions pay
@@ -31,6 +31,7 @@ class Skim:
         mean: the constant mean.
         margin: what the mean may be off by.
         slack: what the norm of the explained part may be off by.
+        chance, trend: the process's.
     """
 
     data: Tensor
@@ -41,11 +42,13 @@ class Skim:
     kernel: Kernel
     margin: float = 0.0
     slack: float = 0.0
+    chance: float = 0.0
+    trend: Tensor | None = None
 
     @classmethod
     def of(cls, process: GaussianProcess, sample: Tensor) -> Skim:
         """Prepare a look at points like the (s, d) sample, s >= 1, in double precision."""
-        cross = covariance(process.X, sample, process.lengthscale, process.kernel)
+        cross = process.cross(sample)
         explained = torch.linalg.solve_triangular(process.root, cross, upper=False)
         total = explained.square().sum(0)
         directions = torch.eye(len(process.X), dtype=explained.dtype)
@@ -65,7 +68,8 @@ class Skim:
         margin = max(_CAUTION * float((mean - true_mean).abs().max()), rounding * float(double.heads[0].norm()))
         slack = max(_CAUTION * float((seen - true_seen).abs().max()), rounding * float(double.heads[1:].norm()))
         _, std = process.predict(sample)
-        excess = (1.0 - (true_seen[: len(sample)] - slack).clamp_min(0.0).square()).clamp_min(1e-10).sqrt() / std
+        explained_most = (true_seen[: len(sample)] - slack).clamp_min(0.0)
+        excess = ((1.0 - explained_most.square()).clamp_min(1e-10) + process.chance**2).sqrt() / std
         if margin > _BLUNT * float(std.median()) or float(excess.median()) > 1.0 + _LOOSE:
             return double
         return replace(single, margin=margin, slack=slack)
@@ -77,12 +81,17 @@ class Skim:
         centre = process.X.mean(0)
         z = (process.X - centre) * scale
         square = z.square().sum(1, keepdim=True)
+        heads = torch.cat([process.weights[None], projection])
+        if process.relations is not None:
+            heads = heads * process.relations.own()
         return cls(
             data=torch.cat([-2 * z, torch.ones_like(square), square], 1),
-            heads=torch.cat([process.weights[None], projection]).contiguous(),
+            heads=heads.contiguous(),
             scale=scale,
             centre=centre,
             mean=process.mean,
+            trend=process.trend,
+            chance=process.chance,
             kernel=process.kernel,
             margin=1e-12 * (1.0 + float(process.weights.abs().sum())),
             slack=1e-10,
@@ -107,7 +116,8 @@ class Skim:
     def to(self, where: torch.device | torch.dtype) -> Skim:
         """The same on another device, or in another precision."""
         data, heads, scale, centre = (t.to(where) for t in (self.data, self.heads, self.scale, self.centre))
-        return replace(self, data=data, heads=heads, scale=scale, centre=centre)
+        trend = None if self.trend is None else self.trend.to(data.device)
+        return replace(self, data=data, heads=heads, scale=scale, centre=centre, trend=trend)
 
     def __call__(self, X: Tensor) -> tuple[Tensor, Tensor]:
         """Mean (n,), right to within ``margin``, and upper bound of the standard deviation (n,), in double precision.
@@ -116,14 +126,16 @@ class Skim:
             X: (n, d) features, about in the unit cube.
         """
         mean, seen = self._look(X)
-        return mean, (1.0 - (seen - self.slack).clamp_min_(0.0).square()).clamp_min_(1e-10).sqrt_()
+        left = (1.0 - (seen - self.slack).clamp_min_(0.0).square()).clamp_min_(1e-10)
+        return mean, left.add_(self.chance**2).sqrt_()
 
     def _look(self, X: Tensor) -> tuple[Tensor, Tensor]:
         z = (X.to(self.dtype) - self.centre) * self.scale
         square = z.square().sum(1, keepdim=True)
         distance = self.data @ torch.cat([z, square, torch.ones_like(square)], 1).T
         head = self.heads @ _correlation(distance.clamp_min_(0.0), self.kernel)
-        return self.mean + head[0].double(), head[1:].double().square().sum(0).sqrt()
+        mean = self.mean if self.trend is None else self.mean + X.double() @ self.trend
+        return mean + head[0].double(), head[1:].double().square().sum(0).sqrt()
 
 
 def _correlation(distance: Tensor, kernel: Kernel) -> Tensor:

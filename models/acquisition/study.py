@@ -47,7 +47,7 @@ class Study:
         pending: Sequence[Candidate],
         seed: int,
     ) -> Study | None:
-        """Fit the acquisition's own models; ``None`` where nothing modelled has been measured.
+        """Fit the acquisition's own models to a pool with its crude estimates; ``None`` where nothing is measured.
 
         Call it inside ``reproducible``.
         """

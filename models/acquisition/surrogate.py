@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -46,11 +46,52 @@ class Surrogate(Protocol):
 
 
 @dataclass(frozen=True)
+class Relations:
+    """Which task each value is of, task 0 being the one that is believed about.
+
+    Attributes:
+        tasks: (n,) whole numbers.
+        correlation: (T,) of each task's process with that of task 0; tasks are independent given task 0.
+        noise: (T,) variance of a measurement of each.
+    """
+
+    tasks: Tensor
+    correlation: Tensor
+    noise: Tensor
+
+    @classmethod
+    def of(cls, tasks: Tensor, correlation: np.ndarray, noise: float) -> Relations:
+        """With one noise for all."""
+        return cls(tasks, torch.from_numpy(correlation), torch.full((len(correlation),), noise, dtype=torch.float64))
+
+    def own(self, task: int = 0) -> Tensor:
+        """Correlation of each value's process with that of a task, (n,)."""
+        others = self.correlation[self.tasks] * self.correlation[task]
+        return torch.where(self.tasks == task, torch.ones_like(others), others)
+
+    def between(self) -> Tensor:
+        """Correlations of the values' processes with each other, (n, n)."""
+        r = self.correlation[self.tasks]
+        return torch.where(self.tasks[:, None] == self.tasks[None], 1.0, torch.outer(r, r))
+
+    def grown(self, task: int, count: int) -> Relations:
+        """With values of a task added."""
+        return replace(self, tasks=torch.cat([self.tasks, torch.full((count,), task)]))
+
+
+@dataclass(frozen=True)
 class GaussianProcess:
     """Exact Gaussian process regression with fixed hyper-parameters.
 
     Unit outputscale, one lengthscale a feature. The algebra gives BoTorch's posterior over tens of thousands of
     candidates within tenths of a second.
+
+    Attributes:
+        noise: variance of a new measurement.
+        noises: (n,) variance of each value, where they differ.
+        chance: standard deviation that no measurement takes away, part of every prediction's.
+        relations: of values of other tasks among the data.
+        trend: (d,) slope of the mean.
     """
 
     X: Tensor
@@ -61,17 +102,44 @@ class GaussianProcess:
     kernel: Kernel
     root: Tensor
     weights: Tensor
+    noises: Tensor | None = None
+    chance: float = 0.0
+    relations: Relations | None = None
+    trend: Tensor | None = None
 
     @classmethod
     def conditioned(
-        cls, X: Tensor, y: Tensor, *, mean: float, noise: float, lengthscale: Tensor, kernel: Kernel
+        cls,
+        X: Tensor,
+        y: Tensor,
+        *,
+        mean: float,
+        noise: float,
+        lengthscale: Tensor,
+        kernel: Kernel,
+        noises: Tensor | None = None,
+        chance: float = 0.0,
+        relations: Relations | None = None,
+        trend: Tensor | None = None,
     ) -> GaussianProcess:
         """Condition on (n, d) features and (n,) values."""
         noisy = covariance(X, X, lengthscale, kernel)
-        noisy.diagonal().add_(noise)
+        if relations is not None:
+            noisy = noisy * relations.between()
+        noisy.diagonal().add_(noise if noises is None else noises)
         root = torch.linalg.cholesky(noisy)
-        weights = torch.cholesky_solve((y - mean)[:, None], root)[:, 0]
-        return cls(X, y, mean, noise, lengthscale, kernel, root, weights)
+        gap = y - mean if trend is None else y - mean - X @ trend
+        weights = torch.cholesky_solve(gap[:, None], root)[:, 0]
+        return cls(X, y, mean, noise, lengthscale, kernel, root, weights, noises, chance, relations, trend)
+
+    def cross(self, X: Tensor, task: int = 0) -> Tensor:
+        """Prior covariance of the data with the values of a task at points (k, d), (n, k)."""
+        plain = covariance(self.X, X, self.lengthscale, self.kernel)
+        return plain if self.relations is None else plain * self.relations.own(task)[:, None]
+
+    def prior_mean(self, X: Tensor) -> Tensor | float:
+        """What is expected of points (k, d) before any value."""
+        return self.mean if self.trend is None else self.mean + X @ self.trend
 
     @property
     def noise_std(self) -> float:
@@ -83,38 +151,57 @@ class GaussianProcess:
         """Kernel, mean, noise variance and lengthscales, to 6 digits."""
         scales = [float(f"{v:.6g}") for v in self.lengthscale.tolist()]
         fitted = {"mean": float(f"{self.mean:.6g}"), "noise": float(f"{self.noise:.6g}"), "lengthscale": scales}
-        return {"model": "gaussian-process", "kernel": self.kernel, "rows": len(self.X), **fitted}
+        more: dict[str, Any] = {}
+        if self.relations is not None:
+            more["correlation"] = [float(f"{v:.6g}") for v in self.relations.correlation.tolist()]
+        if self.trend is not None:
+            more["trend"] = [float(f"{v:.6g}") for v in self.trend.tolist()]
+        return {"model": "gaussian-process", "kernel": self.kernel, "rows": len(self.X), **fitted, **more}
 
     def predict(self, X: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of the true value, (n,) each."""
         means, stds = [], []
         for block in X.split(_BLOCK):
-            cross = covariance(self.X, block, self.lengthscale, self.kernel)
-            means.append(self.mean + self.weights @ cross)
+            cross = self.cross(block)
+            means.append(self.prior_mean(block) + self.weights @ cross)
             half = torch.linalg.solve_triangular(self.root, cross, upper=False)
-            stds.append((1.0 - half.square().sum(0)).clamp_min(1e-10).sqrt())
+            stds.append(((1.0 - half.square().sum(0)).clamp_min(1e-10) + self.chance**2).sqrt())
         return torch.cat(means), torch.cat(stds)
 
-    def believe(self, X: Tensor) -> GaussianProcess:
-        """Condition on the posterior mean at ``X`` as if it had been measured.
+    def believe(self, X: Tensor, task: int = 0) -> GaussianProcess:
+        """Condition on the posterior mean at ``X`` as if it had been measured, of a related task if so said.
 
         The factor grows by the new rows and the mean stays as it is, so that a point costs O(n^2), not O(n^3).
         """
         if not len(X):
             return self
-        cross = covariance(self.X, X, self.lengthscale, self.kernel)
+        cross = self.cross(X, task)
         half = torch.linalg.solve_triangular(self.root, cross, upper=False)
         corner = covariance(X, X, self.lengthscale, self.kernel) - half.T @ half
-        corner.diagonal().add_(self.noise)
+        noise = self.noise if self.relations is None else float(self.relations.noise[task])
+        corner.diagonal().add_(noise)
         corner = torch.linalg.cholesky(corner)
         above = torch.cat([self.root, torch.zeros_like(half)], 1)
         return replace(
             self,
             X=torch.cat([self.X, X]),
-            y=torch.cat([self.y, self.mean + self.weights @ cross]),
+            y=torch.cat([self.y, self.prior_mean(X) + self.weights @ cross]),
             root=torch.cat([above, torch.cat([half.T, corner], 1)]),
             weights=torch.cat([self.weights, self.weights.new_zeros(len(X))]),  # nothing new was learnt of the mean
+            noises=None if self.noises is None else torch.cat([self.noises, X.new_full((len(X),), noise)]),
+            relations=None if self.relations is None else self.relations.grown(task, len(X)),
         )
+
+    def informed_std(self, X: Tensor, task: int) -> Tensor:
+        """Standard deviation by which a measurement of a task at each of (k, d) would move the mean there, (k,)."""
+        if self.relations is None:
+            return self.predict(X)[1]
+        target, other = self.cross(X), self.cross(X, task)
+        half = torch.linalg.solve_triangular(self.root, target, upper=False)
+        half_other = torch.linalg.solve_triangular(self.root, other, upper=False)
+        shared = self.relations.correlation[task] - (half * half_other).sum(0)
+        own = (1.0 - half_other.square().sum(0)).clamp_min(1e-10) + self.relations.noise[task]
+        return shared.abs() / own.sqrt()
 
     def to_botorch(self, columns: int) -> SingleTaskGP:
         """The same model for BoTorch's acquisition functions, reading the first features of ``columns`` columns."""
@@ -123,9 +210,20 @@ class GaussianProcess:
 
         d = self.X.shape[1]
         extra = torch.zeros(len(self.X), columns - d, dtype=self.X.dtype)
-        model = _single_task_gp(torch.cat([self.X, extra], 1), self.y, self.kernel, FilterFeatures(torch.arange(d)))
-        fitted = {"covar_module.lengthscale": self.lengthscale, "likelihood.noise": self.noise}
-        model.initialize(**fitted, **{"mean_module.constant": self.mean})
+        picked = FilterFeatures(torch.arange(d))
+        model = _single_task_gp(torch.cat([self.X, extra], 1), self.y, self.kernel, picked, self.noises)
+        fitted: dict[str, Any] = {"covar_module.lengthscale": self.lengthscale}
+        if self.noises is None:
+            fitted["likelihood.noise"] = self.noise
+        if self.trend is None:
+            fitted["mean_module.constant"] = self.mean
+        else:
+            from gpytorch.means import LinearMean
+
+            model.mean_module = LinearMean(d)
+            fitted["mean_module.weights"] = self.trend[:, None]
+            fitted["mean_module.bias"] = torch.tensor([self.mean], dtype=self.X.dtype)
+        model.initialize(**fitted)
         return model.eval()
 
 
@@ -175,12 +273,25 @@ class Ignorance:
         return self
 
 
-def fit_surrogate(X: Tensor, y: Tensor, *, kernel: Kernel, seed: int) -> tuple[Surrogate, str]:
-    """Fit the best surrogate that the data allow, and say in words where it is not the Gaussian process."""
-    if not len(y):
+def fit_surrogate(
+    X: Tensor,
+    y: Tensor,
+    *,
+    kernel: Kernel,
+    seed: int,
+    fit: Callable[..., GaussianProcess] | None = None,
+    known: bool = False,
+) -> tuple[Surrogate, str]:
+    """Fit the best surrogate that the data allow, and say in words where it is not the Gaussian process.
+
+    Args:
+        fit: makes the Gaussian process; ``fit_gaussian_process`` where left out.
+        known: ``fit`` knows something without any value.
+    """
+    if not len(y) and not known:
         return Ignorance(), "no value measured yet"
     try:
-        return fit_gaussian_process(X, y, kernel=kernel), ""
+        return (fit or fit_gaussian_process)(X, y, kernel=kernel), ""
     except (RuntimeError, ValueError, ArithmeticError) as error:  # torch's and scipy's numerical failures
         from models.acquisition.rescue import rescue
 
@@ -189,23 +300,28 @@ def fit_surrogate(X: Tensor, y: Tensor, *, kernel: Kernel, seed: int) -> tuple[S
             return found
         reason = f"GP fit failed ({why}), used a random forest"
         log.warning(reason)
+        if not len(y):
+            return Ignorance(), reason
         return _fit_forest(X, y, seed), reason
 
 
-def fit_gaussian_process(X: Tensor, y: Tensor, *, kernel: Kernel = "matern52") -> GaussianProcess:
+def fit_gaussian_process(
+    X: Tensor, y: Tensor, *, kernel: Kernel = "matern52", noise: float | None = None
+) -> GaussianProcess:
     """Condition on the data with the most probable hyper-parameters (``fit_hyperparameters``), deterministic.
 
     Args:
         X: (n, d) features in the unit cube.
         y: (n,) values, standardised.
         kernel: ``matern52`` or ``rbf``.
+        noise: the noise variance, where it is known.
     """
-    found = fit_hyperparameters(X, y, kernel)
+    found = fit_hyperparameters(X, y, kernel, noise)
     fitted = {"mean": found.mean, "noise": found.noise, "lengthscale": found.lengthscale}
     return GaussianProcess.conditioned(X, y, kernel=kernel, **fitted)
 
 
-def _single_task_gp(X: Tensor, y: Tensor, kernel: Kernel, transform: Any) -> SingleTaskGP:
+def _single_task_gp(X: Tensor, y: Tensor, kernel: Kernel, transform: Any, noises: Tensor | None = None) -> SingleTaskGP:
     from botorch.models import SingleTaskGP
     from botorch.models.utils.gpytorch_modules import get_covar_module_with_dim_scaled_prior
     from gpytorch.constraints import GreaterThan
@@ -216,10 +332,12 @@ def _single_task_gp(X: Tensor, y: Tensor, kernel: Kernel, transform: Any) -> Sin
     module = get_covar_module_with_dim_scaled_prior(ard_num_dims=d, use_rbf_kernel=kernel == "rbf")
     prior = LogNormalPrior(*NOISE_PRIOR)
     noise = GreaterThan(1e-4, transform=cast(Any, None), initial_value=prior.mode)
+    known = None if noises is None else noises[:, None]
     return SingleTaskGP(
         X,
         y[:, None],
-        likelihood=GaussianLikelihood(noise_prior=prior, noise_constraint=noise),
+        train_Yvar=known,
+        likelihood=GaussianLikelihood(noise_prior=prior, noise_constraint=noise) if known is None else None,
         covar_module=module,
         outcome_transform=None,
         input_transform=transform,

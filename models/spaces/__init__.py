@@ -10,12 +10,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from models.errors import SpaceError
 from models.spaces.base import EnumerableSpace, Space, shuffled
-from models.spaces.spec import ParameterSpec, PrototypeSpec, SpaceSpec, TableSpec, parse_space
+from models.spaces.spec import ParameterSpec, ProductSpec, PrototypeSpec, SpaceSpec, TableSpec, parse_space
 
 __all__ = [
     "EnumerableSpace",
     "ParameterSpec",
+    "ProductSpec",
     "PrototypeSpec",
     "Space",
     "SpaceSpec",
@@ -27,7 +29,7 @@ __all__ = [
 
 
 def build_space(
-    spec: PrototypeSpec | TableSpec | ParameterSpec | dict,
+    spec: PrototypeSpec | TableSpec | ParameterSpec | ProductSpec | dict,
     base_dir: str | os.PathLike[str] = ".",
     outcomes: tuple[str, ...] = (),
 ) -> Space:
@@ -47,6 +49,18 @@ def build_space(
         from models.spaces.prototype import PrototypeSpace
 
         return PrototypeSpace(parsed, folder)
+    if isinstance(parsed, ProductSpec):
+        from models.spaces.parameter import ParameterSpace
+        from models.spaces.product import ProductSpace
+
+        dials = ParameterSpec(kind="parameters", parameters=parsed.parameters, constraints=parsed.constraints)
+        candidates = build_space(parsed.candidates, base_dir, outcomes)
+        if not isinstance(candidates, EnumerableSpace):
+            raise SpaceError("candidates of a product must be countable: a table or prototypes")
+        twice = sorted(set(dials.parameters) & set(candidates.feature_names))
+        if twice:
+            raise SpaceError(f"{twice} are columns of the candidates: give these parameters other names")
+        return ProductSpace(candidates, ParameterSpace(dials))
     if isinstance(parsed, TableSpec):
         from models.spaces.table import TableSpace
 

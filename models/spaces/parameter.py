@@ -7,10 +7,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from models import elements
 from models.candidate import Candidate, Value, digest
 from models.errors import DataError, SpaceError
+from models.features import composition_features
 from models.roles import Condition
-from models.spaces.spec import LinearConstraint, Parameter, ParameterSpec
+from models.spaces.expression import Expression
+from models.spaces.simplex import PREFIX, dials, snapped
+from models.spaces.spec import LinearConstraint, NonlinearConstraint, Parameter, ParameterSpec
 
 FEWEST_ACCEPTED = 1e-3
 """Share of random settings that must satisfy the constraints; below it they are taken for a mistake."""
@@ -38,12 +42,30 @@ class ParameterSpace:
 
     def __init__(self, spec: ParameterSpec):
         """Check that points can be found. Raises SpaceError naming the constraints where fewer than 0.1 % pass."""
+        self.composition = spec.composition
+        if spec.composition is not None:
+            fractions, adding_up = dials(spec.composition)
+            spec = spec.model_copy(
+                update={
+                    "parameters": {**spec.parameters, **fractions},
+                    "constraints": [*spec.constraints, *adding_up],
+                }
+            )
+            self.elements = tuple(spec.composition.elements) if spec.composition else ()
         self.spec = spec
+        self._linear = [c for c in spec.constraints if isinstance(c, LinearConstraint)]
+        self._nonlinear = [
+            (Expression(c.expression), c) for c in spec.constraints if isinstance(c, NonlinearConstraint)
+        ]
         self._numbers = [name for name, p in spec.parameters.items() if p.type != "categorical"]
         self._categories = [name for name, p in spec.parameters.items() if p.type == "categorical"]
         names = list(self._numbers)
         for name in self._categories:
             names += [f"{name}={value}" for value in spec.parameters[name].values or []]
+        if self.composition is not None:
+            elements.check_symbols(self.elements)
+            self._fractions = [self._numbers.index(f"{PREFIX}{symbol}") for symbol in self.elements]
+            names += composition_features(np.eye(len(self.elements)), self.elements)[1]
         self.feature_names: tuple[str, ...] = tuple(names)
         self._solve = _Equalities(spec, self._numbers)
         self._highest = np.array([_bounds(spec.parameters[name])[1] for name in self._numbers])
@@ -78,7 +100,12 @@ class ParameterSpace:
                 if c.parameters.get(name) not in values:
                     raise DataError(f"{c.id}: {name} = {c.parameters.get(name)!r} is none of {values}")
             columns += [np.array([c.parameters[name] == value for c in candidates], dtype=float) for value in values]
-        return np.stack(columns, axis=1) if candidates else np.zeros((0, len(self.feature_names)))
+        if not candidates:
+            return np.zeros((0, len(self.feature_names)))
+        if self.composition is not None:
+            amounts = np.array([[self._number(c, f"{PREFIX}{el}") for el in self.elements] for c in candidates])
+            columns += list(composition_features(amounts, self.elements)[0].T)
+        return np.stack(columns, axis=1)
 
     def satisfies(self, parameters: dict[str, Value]) -> bool:
         """True where a setting is inside the bounds and obeys the constraints."""
@@ -86,6 +113,10 @@ class ParameterSpace:
         return bool(self._inside(row)[0]) and all(
             parameters[name] in (self.spec.parameters[name].values or []) for name in self._categories
         )
+
+    def neighbours(self, incumbents: Sequence[Candidate], n: int, seed: int, shrink: float = 1.0) -> list[Candidate]:
+        """Up to ``n`` different settings near the incumbents; moves are ``shrink`` times those of ``propose``."""
+        return self._around(incumbents, n, Condition(seed=seed), shrink) if incumbents and n > 0 else []
 
     # -- sampling ------------------------------------------------------------------------------------------------
 
@@ -111,7 +142,9 @@ class ParameterSpace:
             stream.barren = stream.barren + 1 if len(stream.found) == before else 0
         return list(itertools.islice(stream.found.values(), start, start + n))
 
-    def _around(self, incumbents: Sequence[Candidate], n: int, condition: Condition) -> list[Candidate]:
+    def _around(
+        self, incumbents: Sequence[Candidate], n: int, condition: Condition, shrink: float = 1.0
+    ) -> list[Candidate]:
         """``n`` feasible small moves away from the incumbents in turn, at several scales."""
         rng = np.random.default_rng([condition.seed, condition.offset])
         known = {c.id for c in incumbents}
@@ -119,7 +152,7 @@ class ParameterSpace:
         found: dict[str, Candidate] = {}
         for _ in range(20):
             which = np.arange(4 * n) % len(incumbents)
-            scale = np.array(_SCALES)[rng.integers(len(_SCALES), size=4 * n)]
+            scale = shrink * np.array(_SCALES)[rng.integers(len(_SCALES), size=4 * n)]
             moved = base[which] + rng.normal(size=(4 * n, base.shape[1])) * scale[:, None]
             # Moving every dial at once explores badly in many dimensions: each dial moves with probability 1/2.
             stay = rng.random(moved.shape) < 0.5
@@ -150,6 +183,8 @@ class ParameterSpace:
         for j, name in enumerate(self._numbers):
             numbers[:, j] = _from_unit(self.spec.parameters[name], unit[:, position[name]])
         numbers = self._solve(numbers, pull)
+        if self.composition is not None:
+            numbers[:, self._fractions] = snapped(numbers[:, self._fractions], self.composition)
         kept = np.flatnonzero(self._inside(numbers))
         out: list[dict[str, Value]] = []
         for i in kept:
@@ -171,7 +206,13 @@ class ParameterSpace:
             low, high = _bounds(self.spec.parameters[name])
             slack = _TOLERANCE * (high - low)
             out &= (numbers[:, j] >= low - slack) & (numbers[:, j] <= high + slack)
-        for constraint in self.spec.constraints:
+        values = {name: numbers[:, j] for j, name in enumerate(self._numbers)}
+        for expression, bound in self._nonlinear:
+            said = expression(values)
+            with np.errstate(invalid="ignore"):  # nan, where the expression has no value, is inside nothing
+                out &= said <= (np.inf if bound.at_most is None else bound.at_most)
+                out &= said >= (-np.inf if bound.at_least is None else bound.at_least)
+        for constraint in self._linear:
             weights = self._weights(constraint)
             total = numbers @ weights
             slack = 1e-8 * max(1.0, float(np.abs(weights) @ np.abs(self._highest)))
@@ -187,7 +228,9 @@ class ParameterSpace:
         return np.array([constraint.coefficients.get(name, 0.0) for name in self._numbers])
 
     def _candidate(self, setting: dict[str, Value]) -> Candidate:
-        return Candidate(id=f"p-{digest(setting)}", parameters=setting)
+        made = {el: float(setting[f"{PREFIX}{el}"]) for el in self.elements}
+        amounts = {el: amount for el, amount in made.items() if amount > 0}
+        return Candidate(id=f"p-{digest(setting)}", parameters=setting, composition=amounts)
 
     def _number(self, candidate: Candidate, name: str) -> float:
         value = candidate.parameters.get(name)
@@ -207,7 +250,7 @@ class _Equalities:
     """Moves points onto the ``equal`` constraints, changing the free floats as little as possible."""
 
     def __init__(self, spec: ParameterSpec, names: list[str]):
-        equal = [c for c in spec.constraints if c.equal is not None]
+        equal = [c for c in spec.constraints if isinstance(c, LinearConstraint) and c.equal is not None]
         self._free = [j for j, name in enumerate(names) if _is_free(spec.parameters[name])]
         weights = [[c.coefficients.get(name, 0.0) for name in names] for c in equal]
         self._weights = np.array(weights, dtype=float).reshape(-1, len(names))

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    TypeAdapter,
+    field_validator,
+    model_validator,
+)
+
+from models.spaces.expression import Expression
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+]*$", max_length=40)]
 """A name that becomes part of candidate ids and thus of file names (no ``-``: it separates prototype and formula)."""
@@ -194,6 +205,11 @@ class LinearConstraint(_Spec):
     at_least: float | None = None
     equal: float | None = None
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Parameters in it."""
+        return tuple(self.coefficients)
+
     @model_validator(mode="after")
     def _bounded(self) -> LinearConstraint:
         if self.equal is None and self.at_most is None and self.at_least is None:
@@ -205,30 +221,123 @@ class LinearConstraint(_Spec):
         return self
 
 
-class ParameterSpec(_Spec):
-    """Dials that may be set freely inside bounds and linear constraints."""
+class NonlinearConstraint(_Spec):
+    """``expression``, arithmetic over numeric parameters (``Expression``), at most or at least a bound."""
 
-    kind: Literal["parameters"]
-    parameters: dict[str, Parameter] = Field(min_length=1)
-    constraints: list[LinearConstraint] = []
+    expression: str
+    at_most: float | None = None
+    at_least: float | None = None
 
     @model_validator(mode="after")
-    def _constraints_name_numbers(self) -> ParameterSpec:
+    def _bounded(self) -> NonlinearConstraint:
+        if self.at_most is None and self.at_least is None:
+            raise ValueError("an expression needs at_most or at_least")
+        if not Expression(self.expression).names:
+            raise ValueError(f"{self.expression!r} names no parameter")
+        return self
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Parameters in it."""
+        return Expression(self.expression).names
+
+
+def _kind_of_constraint(data: Any) -> str:
+    said = data if isinstance(data, dict) else getattr(data, "__dict__", {})
+    return "nonlinear" if "expression" in said else "linear"
+
+
+InputConstraint = Annotated[
+    Annotated[LinearConstraint, Tag("linear")] | Annotated[NonlinearConstraint, Tag("nonlinear")],
+    Discriminator(_kind_of_constraint),
+]
+
+
+class Fraction(_Spec):
+    """Bounds of an element's atomic fraction."""
+
+    low: float = Field(default=0.0, ge=0, le=1)
+    high: float = Field(default=1.0, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Fraction:
+        if not self.low < self.high:
+            raise ValueError(f"low ({self.low:g}) must be smaller than high ({self.high:g})")
+        return self
+
+
+class CompositionSpec(_Spec):
+    """Atomic fractions that add up to one.
+
+    Attributes:
+        elements: symbol -> bounds.
+        step: fractions are multiples of it; 1 is a whole number of steps.
+        most: elements in one candidate at most.
+    """
+
+    elements: dict[str, Fraction] = Field(min_length=2)
+    step: float | None = Field(default=None, gt=0, le=0.5)
+    most: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _possible(self) -> CompositionSpec:
+        low, high = (sum(getattr(f, k) for f in self.elements.values()) for k in ("low", "high"))
+        if low > 1 + 1e-9 or high < 1 - 1e-9:
+            raise ValueError(f"fractions cannot add up to 1: their bounds add up to {low:g} .. {high:g}")
+        if self.step is not None and abs(round(1 / self.step) * self.step - 1) > 1e-9:
+            raise ValueError(f"1 is no multiple of step {self.step:g}: take 0.05 or 0.1, say")
+        needed = sum(f.low > 0 for f in self.elements.values())
+        if self.most is not None and needed > self.most:
+            raise ValueError(f"{needed} elements have a low above 0, but most is {self.most}")
+        return self
+
+
+class _Dials(_Spec):
+    parameters: dict[str, Parameter] = {}
+    constraints: list[InputConstraint] = []
+    composition: CompositionSpec | None = None
+
+    @model_validator(mode="after")
+    def _constraints_name_numbers(self) -> Self:
+        fractions = [f"x_{symbol}" for symbol in self.composition.elements] if self.composition else []
+        if not self.parameters and not fractions:
+            raise ValueError("give at least one parameter, or a composition")
+        twice = [name for name in fractions if name in self.parameters]
+        if twice:
+            raise ValueError(f"{twice} are fractions of the composition: give these parameters other names")
+        known = [*self.parameters, *fractions]
         for i, constraint in enumerate(self.constraints):
-            for name in constraint.coefficients:
-                if name not in self.parameters:
-                    raise ValueError(
-                        f"constraint {i + 1} names {name!r}, but the parameters are {list(self.parameters)}"
-                    )
-                if self.parameters[name].type == "categorical":
+            for name in constraint.names:
+                if name not in known:
+                    raise ValueError(f"constraint {i + 1} names {name!r}, but the parameters are {known}")
+                if name in self.parameters and self.parameters[name].type == "categorical":
                     raise ValueError(f"constraint {i + 1} names {name!r}, which is categorical: only numbers add up")
         return self
 
 
-SpaceSpec = Annotated[PrototypeSpec | TableSpec | ParameterSpec, Field(discriminator="kind")]
-"""Any of the three; ``kind`` tells which."""
+class ParameterSpec(_Dials):
+    """Dials that may be set freely inside bounds and constraints, and fractions of elements."""
+
+    kind: Literal["parameters"]
 
 
-def parse_space(data: object) -> PrototypeSpec | TableSpec | ParameterSpec:
+class ProductSpec(_Dials):
+    """Every candidate of a pool at every setting of dials."""
+
+    kind: Literal["product"]
+    candidates: Annotated[PrototypeSpec | TableSpec, Field(discriminator="kind")]
+
+    @model_validator(mode="after")
+    def _pool_has_the_composition(self) -> ProductSpec:
+        if self.composition is not None:
+            raise ValueError("the candidates have the composition: 'composition' belongs to kind: parameters")
+        return self
+
+
+SpaceSpec = Annotated[PrototypeSpec | TableSpec | ParameterSpec | ProductSpec, Field(discriminator="kind")]
+"""Any of the four; ``kind`` tells which."""
+
+
+def parse_space(data: object) -> PrototypeSpec | TableSpec | ParameterSpec | ProductSpec:
     """Validate the plain data under ``space:``. Raises pydantic.ValidationError with the place and the fix."""
     return TypeAdapter(SpaceSpec).validate_python(data)

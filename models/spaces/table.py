@@ -122,6 +122,45 @@ class TableSpace(EnumerableSpace):
             return None
         return self._table[name].to_numpy(dtype=float)[np.asarray(indices, dtype=np.int64)]
 
+    def featurize(self, candidates: Sequence[Candidate]) -> np.ndarray:
+        """Features of rows of the table, or of candidates from elsewhere with the same parameters, shape (len, d).
+
+        Raises:
+            DataError: a candidate lacks a parameter, or has an element or a word that the table does not have.
+        """
+        known = [self._index.get(candidate.id, -1) for candidate in candidates]
+        out = self._features[np.array(known, dtype=np.int64)] if len(known) else np.zeros((0, len(self._feature_names)))
+        for place in [k for k, index in enumerate(known) if index < 0]:
+            out[place] = self._foreign(candidates[place])
+        return out
+
+    def _foreign(self, candidate: Candidate) -> np.ndarray:
+        parts: list[np.ndarray] = []
+        for c in self.columns:
+            said = candidate.parameters.get(c)
+            if c == self.spec.composition:
+                continue
+            if said is None:
+                raise DataError(f"{candidate.id}: no parameter {c!r}, which {self.path.name} has")
+            if c in self._numeric:
+                parts.append(np.array([float(said)]))
+                continue
+            levels = [n.partition("=")[2] for n in self._feature_names if n.startswith(f"{c}=")]
+            if str(said) not in levels:
+                raise DataError(f"{candidate.id}: {c} = {said!r} is none of {levels} in {self.path.name}")
+            parts.append(np.array([float(str(said) == level) for level in levels]))
+        if self._compositions:
+            text = candidate.parameters.get(self.spec.composition or "")
+            composition = candidate.composition or elements.parse_formula(str(text))
+            strange = sorted(set(composition) - set(self._symbols))
+            if strange:
+                raise DataError(f"{candidate.id}: {self.path.name} has no {', '.join(strange)}")
+            amounts = elements.amounts([composition], self._symbols)
+            parts.append(composition_features(amounts, self._symbols)[0][0])
+            if len(self._symbols) <= _MOST_FRACTIONS:
+                parts.append((amounts / amounts.sum())[0])
+        return np.concatenate(parts)
+
     def _make_features(self) -> tuple[np.ndarray, tuple[str, ...]]:
         columns: list[np.ndarray] = []
         names: list[str] = []
