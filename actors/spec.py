@@ -29,7 +29,7 @@ class Component(BaseModel):
 
 
 def _planner(fidelity: Fidelity) -> Component:
-    given = dict(fidelity.planner or {"name": "direct", "capability": fidelity.name})
+    given: dict[str, Any] = dict(fidelity.planner or {"name": "direct", "capability": fidelity.name})
     name = str(given.pop("name", "direct"))
     if name == "direct":
         given.setdefault("quantities", [fidelity.reading])

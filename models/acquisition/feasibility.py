@@ -85,12 +85,12 @@ class _Mode:
             weights = b - half * torch.cholesky_solve((half * (K @ b))[:, None], root)[:, 0]
             f = K @ weights
             value, slope, curvature = _likelihood(f + mean, labels)
-            before, evidence = evidence, float(value - 0.5 * weights @ f - root.diagonal().log().sum())
+            before, evidence = evidence, float(value - 0.5 * (weights @ f) - root.diagonal().log().sum())
             if abs(evidence - before) < 1e-7 * (1 + abs(evidence)):
                 break
         half = curvature.sqrt()
         root = torch.linalg.cholesky(one + half[:, None] * K * half)
-        evidence = float(value - 0.5 * weights @ f - root.diagonal().log().sum())
+        evidence = float(value - 0.5 * (weights @ f) - root.diagonal().log().sum())
         return cls(evidence, mean, f, weights, slope, curvature, root)
 
 

@@ -119,8 +119,8 @@ class _Joint:
     def __init__(
         self, X: Tensor, y: Tensor, tasks: Tensor, count: int, kernel: Kernel, noise: float | None = None
     ) -> None:
-        self._noise = noise
-        self._X, self._y, self._tasks, self._count, self._kernel = X, y, tasks, count, kernel
+        self._X, self._y, self._tasks, self._count, self._noise = X, y, tasks, count, noise
+        self._kernel: Kernel = kernel
         d = X.shape[1]
         centre, spread = lengthscale_prior(d)
         kin = count - 1

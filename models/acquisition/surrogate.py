@@ -220,7 +220,7 @@ class GaussianProcess:
         else:
             from gpytorch.means import LinearMean
 
-            model.mean_module = LinearMean(d)
+            model.mean_module = LinearMean(d).to(self.X.dtype)
             fitted["mean_module.weights"] = self.trend[:, None]
             fitted["mean_module.bias"] = torch.tensor([self.mean], dtype=self.X.dtype)
         model.initialize(**fitted)

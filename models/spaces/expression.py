@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import operator
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ FUNCTIONS: dict[str, Callable[..., np.ndarray]] = {
     "min": np.minimum,
     "sqrt": np.sqrt,
 }
-_OPERATORS: dict[type, Callable[..., np.ndarray]] = {
+_OPERATORS: dict[type, Callable[..., Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,7 @@ from models.observation import Objective
 from models.spaces import build_space
 
 M = Objective(name="M")
+KEPT = ("mean", "noise", "lengthscale", "kernel", "noises", "trend")
 
 
 def data(f, n, d, seed=0, noise=0.05):
@@ -42,6 +45,28 @@ def test_a_direction_that_is_wrong_does_little_harm():
     told = fit_informed(X, y, kernel="matern52", signs=np.array([1.0, 0.0]))
     assert float(told.trend[0]) == pytest.approx(0.0, abs=1e-6)
     assert rmse(told, fall, 2) < 1.2 * rmse(fit_gaussian_process(X, y), fall, 2) + 1e-3
+
+
+def test_botorch_sees_the_same_process_with_its_trend_and_its_noises():
+    X, y = data(lambda X: 2 * X[:, 0] + np.sin(5 * X[:, 1]), 15, 2)
+    process = fit_informed(X, y, kernel="matern52", signs=np.array([1.0, np.nan]), noise=0.02)
+    noises = torch.linspace(0.01, 0.3, 15, dtype=torch.float64)
+    uneven = replace(process, noises=noises)
+    uneven = uneven.conditioned(X, y, **{k: getattr(uneven, k) for k in KEPT})
+    at = torch.rand(20, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    for one in (process, uneven):
+        theirs = one.to_botorch(2).posterior(at)
+        mean, std = one.predict(at)
+        assert torch.allclose(theirs.mean[:, 0], mean, atol=1e-6)
+        assert torch.allclose(theirs.variance[:, 0].sqrt(), std, atol=1e-5)
+
+
+def test_a_direction_leaves_the_choice_to_monte_carlo():
+    pool = ArrayPool(np.random.default_rng(1).random((60, 2)))
+    seen = [observe(pool, r, {"M": float(pool.features[r, 0] ** 2)}) for r in range(8)]
+    told = BayesAcquisition([M], initial=1, shortlist=8, mc_samples=8, monotone={"M": {"x0": "increasing"}})
+    choice = told.choose(pool, seen, [], 1, seed=0)[0]
+    assert (choice.method, choice.note) == ("qLogNEI", "")
 
 
 def test_noise_that_is_known_is_the_noise_of_the_model():

@@ -3,6 +3,7 @@ import gzip
 import numpy as np
 import pytest
 
+from models.candidate import Candidate
 from models.errors import DataError, UnknownNameError
 from models.pool import CandidatePool
 from models.roles import Condition, Generator
@@ -127,6 +128,23 @@ def test_an_unknown_row_is_refused(folder):
     space = table(folder)
     with pytest.raises(UnknownNameError, match="row-1"):
         space.index_of("row-1")
+
+
+def test_a_row_from_elsewhere_has_features_where_the_table_knows_its_words(folder):
+    space = table(folder)
+    parameters = {"temperature_C": 150, "solvent": "ethanol", "n": 3}
+    old = Candidate(id="prior-0", parameters=parameters)
+    known, foreign = space.featurize([space[0], old])
+    assert known.tolist() == space.features_at(np.array([0]))[0].tolist()
+    assert dict(zip(space.feature_names, foreign.tolist(), strict=True)) == {
+        "temperature_C": 150,
+        "solvent=ethanol": 1,
+        "solvent=water": 0,
+        "n": 3,
+    }
+    for wrong, said in (({**parameters, "solvent": "acetone"}, "acetone"), ({"solvent": "water"}, "temperature_C")):
+        with pytest.raises(DataError, match=said):
+            space.featurize([Candidate(id="prior-1", parameters=wrong)])
 
 
 @pytest.mark.parametrize(
