@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from copy import copy
 from typing import Any, Protocol, TypeGuard
 
@@ -111,10 +111,9 @@ class FeatureScaling:
         """How many columns there are in the unit cube."""
         return max(1, len(self._kept))
 
-    @property
-    def kept(self) -> np.ndarray:
-        """Which raw columns are in the unit cube: those that vary."""
-        return self._kept
+    def names(self, feature_names: Sequence[str]) -> tuple[str, ...]:
+        """Names of the columns in the unit cube, of those of the raw features."""
+        return tuple(feature_names[k] for k in self._kept) if len(self._kept) else ("",)
 
     def __call__(self, features: np.ndarray) -> np.ndarray:
         """(n, d) raw features -> (n, columns) in the unit cube; points beyond the pool may lie outside, not far.
