@@ -48,10 +48,10 @@ def explain(
         wiser = Study.of(acquisition, pool, after, (), seed) if after else None
         lessons = {}
         if wiser is not None:
-            lessons = _lessons(pool, candidate, Study.of(acquisition, pool, before, (), seed), wiser)
+            lessons = _lessons(candidate, Study.of(acquisition, pool, before, (), seed), wiser)
         if then is None:
             return Explanation(data_hash=hashed, lessons=lessons)
-        x, sample = then.points(pool, [candidate])[0], then.sample(_SAMPLE)
+        x, sample = then.points([candidate])[0], then.sample(_SAMPLE)
         beliefs = {name: _belief(then, name, x, sample, seed) for name in then.beliefs.surrogates}
         model_hash = then.beliefs.model_hash
         return Explanation(
@@ -111,11 +111,11 @@ def _ranked(names: Sequence[str], values: np.ndarray) -> dict[str, float]:
     return {names[int(j)]: float(values[j]) for j in order}
 
 
-def _lessons(pool: Pool, candidate: Candidate, ignorant: Study | None, wiser: Study) -> dict[str, Lesson]:
+def _lessons(candidate: Candidate, ignorant: Study | None, wiser: Study) -> dict[str, Lesson]:
     found = {}
     for name, surrogate in wiser.beliefs.surrogates.items():
         scale, sample = wiser.beliefs.scales[name], wiser.sample(_SAMPLE)
-        here = wiser.points(pool, [candidate])
+        here = wiser.points([candidate])
         after, (means, doubts) = _true_value(wiser, name, here), surrogate.predict(sample)
         before = shift = doubt = None
         if ignorant is not None and name in ignorant.beliefs.surrogates:

@@ -64,7 +64,7 @@ def look_ahead(
         if study is None or rivals is None:
             return list(choices), None
         beliefs = study.beliefs.believe(torch.from_numpy(study.problem.pending_X))
-        points = study.points(pool, [choice.candidate for choice in choices])
+        points = study.points([choice.candidate for choice in choices])
         gains = _improvements(study, beliefs, points)
         improvement, chosen = max(gains), list(choices)
         waiting = {c.id for c in pending} | {c.candidate.id for c in choices}

@@ -25,6 +25,7 @@ class Study:
     """A problem and what is believed about it.
 
     Attributes:
+        pool: what was chosen from.
         problem: the pool, what was observed, what is pending.
         beliefs: not conditioned on what is pending.
         incumbents: what has been reached.
@@ -32,6 +33,7 @@ class Study:
         squash: raw features to the problem's.
     """
 
+    pool: Pool
     problem: Problem
     beliefs: Beliefs
     incumbents: Incumbents
@@ -59,12 +61,11 @@ class Study:
         beliefs = acquisition.beliefs(problem, generator_seed(seed))
         raw = pool.features
         squash = FeatureScaling(raw if is_mapped(raw) else np.asarray(raw, dtype=float))
-        names = tuple(pool.feature_names[k] for k in squash.kept) or ("nothing varies",)
-        return cls(problem, beliefs, Incumbents.of(problem, beliefs), names, squash)
+        return cls(pool, problem, beliefs, Incumbents.of(problem, beliefs), squash.names(pool.feature_names), squash)
 
-    def points(self, pool: Pool, candidates: Sequence[Candidate]) -> Tensor:
+    def points(self, candidates: Sequence[Candidate]) -> Tensor:
         """Features of candidates, (len, d)."""
-        raw = np.asarray(pool.featurize(candidates), dtype=float).reshape(len(candidates), -1)
+        raw = np.asarray(self.pool.featurize(candidates), dtype=float).reshape(len(candidates), -1)
         return torch.from_numpy(self.squash(raw))
 
     def sample(self, most: int) -> Tensor:

@@ -111,11 +111,6 @@ class FeatureScaling:
         """How many columns there are in the unit cube."""
         return max(1, len(self._kept))
 
-    @property
-    def kept(self) -> np.ndarray:
-        """Which raw columns are in the unit cube: those that vary."""
-        return self._kept
-
     def names(self, feature_names: Sequence[str]) -> tuple[str, ...]:
         """Names of the columns in the unit cube, of those of the raw features."""
         return tuple(feature_names[k] for k in self._kept) if len(self._kept) else ("",)

@@ -131,28 +131,3 @@ def test_equal_arguments_give_equal_answers():
     assert ask(pool, seen, at_most=3) == ask(pool, seen, at_most=3)
     prospects = ask(pool, seen)[1]
     assert Prospects.model_validate_json(prospects.model_dump_json()) == prospects
-
-
-@pytest.mark.slow
-def test_repeating_finds_a_better_candidate_in_a_noisy_campaign():
-    """Two hundred candidates, noise of half the range: how far from the best is the one that is called so after 30?"""
-
-    def campaign(seed, at_most):
-        rng = np.random.default_rng(seed)
-        pool = ArrayPool(rng.random((200, 2)))
-        truth = np.exp(-6 * ((pool.features - [0.7, 0.3]) ** 2).sum(axis=1))
-        acquisition, seen = BayesAcquisition([Y], initial=8, mc_samples=32, shortlist=32), []
-        for number in range(30):
-            choices = acquisition.choose(pool, seen, [], 1, seed=number)
-            choices, _ = look_ahead(acquisition, pool, seen, [], choices, seed=number, measure_at_most=at_most)
-            row = int(choices[0].candidate.id[4:])
-            seen.append(observe(pool, row, {"y": truth[row] + 0.5 * rng.standard_normal()}))
-        means: dict[str, list[float]] = {}
-        for o in seen:
-            means.setdefault(o.candidate.id, []).append(o.values["y"])
-        best = max(means, key=lambda name: np.mean(means[name]))
-        return truth.max() - truth[int(best[4:])]
-
-    once = [campaign(seed, 1) for seed in range(6)]
-    again = [campaign(seed, 6) for seed in range(6)]
-    assert np.mean(again) < 0.8 * np.mean(once)
