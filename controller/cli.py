@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from controller.cli_lab import add_lab_commands
+from controller.cli_models import add_model_commands
 from controller.cli_people import add_people_commands
 from controller.errors import AthanorError
 
@@ -85,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     from controller.cli_instruments import add_commands
 
     add_commands(commands, _add)
+    add_model_commands(commands, _add)
 
     doctor = _add(commands, "doctor", _doctor, "test this machine", "athanor doctor")
     doctor.add_argument("--json", action="store_true", help="one object for programs")
