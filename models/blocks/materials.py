@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _LATTICE, _SPECIES, _POSITIONS = "lattice_matrix_ang", "species", "frac_coords"
 _FORMULA_COLUMNS = ("formula", "composition", "reduced_formula")
+_GAPS = ["", "nan", "NaN", "NAN", "NA", "N/A", "n/a", "null", "NULL", "None", "-nan", "<NA>", "#N/A"]
 _SMALLEST_A3, _LARGEST_A3 = 2.0, 400.0  # volume an atom that a crystal can have
 
 
@@ -164,8 +165,7 @@ def read_materials(path: Path, *, where: Sequence[str] = ()) -> Materials:
         frame = pd.DataFrame({"file": [f.name for f in files], "cif": [f.read_text(errors="replace") for f in files]})
     else:
         try:
-            as_text = dict.fromkeys((*_FORMULA_COLUMNS, "cif"), str)  # NaN is sodium with nitrogen, not a gap
-            frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, converters=as_text)
+            frame = pd.read_parquet(path) if path.suffix == ".parquet" else _read_csv(path)
         except (ValueError, OSError) as error:
             raise DataError(f"{path} cannot be read as a table: {error}") from error
     for condition in where:
@@ -176,6 +176,16 @@ def read_materials(path: Path, *, where: Sequence[str] = ()) -> Materials:
     if not len(frame):
         raise DataError(f"{path} has no rows" + (f" where {' and '.join(where)}" if where else ""))
     return _from_frame(frame.reset_index(drop=True))
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    """A table in which the formula NaN is sodium with nitrogen, and everywhere else a gap."""
+    import pandas as pd
+
+    head = pd.read_csv(path, nrows=0)
+    texts = [c for c in head.columns if c in (*_FORMULA_COLUMNS, "cif")]
+    gaps = {c: _GAPS for c in head.columns if c not in texts}
+    return pd.read_csv(path, dtype=dict.fromkeys(texts, object), keep_default_na=False, na_values=gaps)
 
 
 def file_digest(path: Path) -> str:

@@ -22,8 +22,8 @@ class BCSNet(NeuralModel):
     """Critical temperature of a conventional superconductor from its crystal (Choudhary and Garrity 2022).
 
     The network gives the Eliashberg function alpha^2 F on a grid of phonon energies; lambda and omega_log are its
-    moments, and Allen and Dynes' formula makes the temperature. The paper trains on calculated alpha^2 F; where a table has only
-    temperatures, as here, the function is latent and learned through the formula. The first target is in kelvin; the
+    moments, and Allen and Dynes' formula makes the temperature. The paper trains on calculated alpha^2 F; where a table
+    has only temperatures, as here, the function is latent and learned through the formula. The target is in kelvin; the
     paper's gate is ``bcs_gate``.
     """
 

@@ -19,8 +19,9 @@ class HeuslerForest(TabularModel):
     """Regression on what stands on which site (Sanvito et al., Sci. Adv. 2017).
 
     A formula names its sites in order (X2YZ: X, Y, Z); the elements of the first three, with their properties,
-    differences and the count of valence electrons, are features beside the statistics. The paper calibrates a regression of the
-    Curie temperature on known magnets and sends calculated Heuslers through it; ``cascade`` is its screening.
+    differences and the count of valence electrons, are features beside the statistics. The paper calibrates a
+    regression of the Curie temperature on known magnets and sends calculated Heuslers through it; ``cascade`` is its
+    screening.
     """
 
     citation = "10.1126/sciadv.1602241"
