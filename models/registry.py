@@ -13,7 +13,10 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "table": "models.spaces.table:TableSpace",
         "parameters": "models.spaces.parameter:ParameterSpace",
     },
-    "predictors": {"ensemble": "models.predictors.ensemble:EnsemblePredictor"},
+    "predictors": {
+        "ensemble": "models.predictors.ensemble:EnsemblePredictor",
+        "property": "models.predictors.learned:PropertyPredictor",
+    },
     "properties": {
         "roost": "models.predictors.roost:Roost",
         "atomsets": "models.predictors.atomsets:AtomSets",

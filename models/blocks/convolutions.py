@@ -25,6 +25,8 @@ class ElementEmbedding(nn.Module):
         learned: add the learned vector; without it, elements that no training row has are still judged by their kin.
     """
 
+    table: Tensor
+
     def __init__(self, width: int, *, learned: bool = False) -> None:
         super().__init__()
         table = torch.from_numpy(element_vectors())
@@ -42,6 +44,8 @@ class ElementEmbedding(nn.Module):
 
 class GaussianExpansion(nn.Module):
     """Numbers (E,) -> (E, bins): Gaussians at even distances between ``low`` and ``high``, as wide as that."""
+
+    centre: Tensor
 
     def __init__(self, low: float, high: float, bins: int) -> None:
         super().__init__()

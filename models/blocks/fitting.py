@@ -113,6 +113,9 @@ class Scaled(nn.Module):
     ``physical = True`` gives the means in the target's own unit.
     """
 
+    centre: Tensor
+    scale: Tensor
+
     def __init__(self, network: nn.Module, targets: int = 1) -> None:
         super().__init__()
         self.network = network

@@ -77,9 +77,11 @@ class GraphSet:
     def to(self, device: str | torch.device) -> GraphSet:
         """The same on another device."""
         extra = None if self.extra is None else self.extra.to(device)
-        flat = (self.number, self.weight, self.source, self.target, self.node_at, self.edge_at)
+        number, weight, source, target, node_at, edge_at = (
+            t.to(device) for t in (self.number, self.weight, self.source, self.target, self.node_at, self.edge_at)
+        )
         edge, node = ({k: v.to(device) for k, v in part.items()} for part in (self.edge, self.node))
-        return GraphSet(*(t.to(device) for t in flat), edge, extra, node)
+        return GraphSet(number, weight, source, target, node_at, edge_at, edge, extra, node)
 
     def batch(self, rows: Tensor) -> Batch:
         """The graphs of ``rows`` (b,), in that order."""

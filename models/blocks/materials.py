@@ -83,7 +83,7 @@ class Materials:
 
         if name not in self.columns:
             raise DataError(f"no column {name!r}; the file has: {', '.join(self.columns)}")
-        column = pd.to_numeric(pd.Series(self.columns[name]), errors="coerce").to_numpy(dtype=float)
+        column = np.asarray(pd.to_numeric(pd.Series(self.columns[name]), errors="coerce"), dtype=float)
         return np.where(np.isfinite(column), column, np.nan)
 
     @property
@@ -110,7 +110,7 @@ class Materials:
         flags: Sequence[str] | None = None,
     ) -> Materials:
         """Read the formulas and look the crystals over; what cannot be used is flagged, not dropped."""
-        cells = list(cells) if cells is not None else [None] * len(formulas)
+        crystals: list[Cell | None] = list(cells) if cells is not None else [None] * len(formulas)
         notes = list(flags) if flags is not None else [""] * len(formulas)
         amounts = []
         for i, formula in enumerate(formulas):
@@ -119,10 +119,10 @@ class Materials:
             except DataError as error:
                 amounts.append({"H": 1.0})
                 notes[i] = notes[i] or str(error)
-            cell = cells[i]
+            cell = crystals[i]
             if cell is not None:
                 notes[i] = notes[i] or absurdity(cell)
-        return cls(list(formulas), compositions(amounts), cells, columns or {}, notes)
+        return cls(list(formulas), compositions(amounts), crystals, columns or {}, notes)
 
 
 def cell_of(lattice: Any, species: Sequence[str], frac: Any) -> Cell:
@@ -172,7 +172,7 @@ def read_materials(path: Path, *, where: Sequence[str] = ()) -> Materials:
         column, sign, value = condition.partition("=")
         if not sign or column not in frame:
             raise DataError(f"--where {condition}: write COLUMN=VALUE with a column of {', '.join(frame.columns)}")
-        frame = frame[frame[column].astype(str) == value]
+        frame = frame.loc[[str(x) == value for x in frame[column]], :]
     if not len(frame):
         raise DataError(f"{path} has no rows" + (f" where {' and '.join(where)}" if where else ""))
     return _from_frame(frame.reset_index(drop=True))

@@ -52,7 +52,8 @@ def bonds(cells: Sequence[Cell], count: int = 12) -> Bonds:
         return Bonds(empty, empty, np.zeros(0), np.zeros((0, 3)), empty, np.zeros(1, dtype=np.int64))
     offsets = np.concatenate([[0], np.cumsum(np.concatenate([np.diff(p.offsets) for p in parts]))])
     columns = zip(*((p.centre, p.other, p.distance_A, p.vector_A, p.shell) for p in parts), strict=True)
-    return Bonds(*(np.concatenate(column) for column in columns), offsets)
+    centre, other, distance, vector, shell = (np.concatenate(column) for column in columns)
+    return Bonds(centre, other, distance, vector, shell, offsets)
 
 
 def _block(cells: Sequence[Cell], count: int, first_row: int) -> Bonds:
@@ -60,8 +61,8 @@ def _block(cells: Sequence[Cell], count: int, first_row: int) -> Bonds:
     atom_at = np.concatenate([[0], np.cumsum(sizes)])
     radii = np.array([_first_radius(cell, count) for cell in cells])
     found: list[tuple[np.ndarray, ...] | None] = [None] * len(cells)
-    waiting = np.arange(len(cells))
-    while len(waiting):
+    waiting = list(range(len(cells)))
+    while waiting:
         again = []
         for i in waiting:
             found[i] = _search(cells[i], radii[i], first_row + i)
@@ -79,7 +80,7 @@ def _block(cells: Sequence[Cell], count: int, first_row: int) -> Bonds:
             if far * (1 + 2 * SHELL) > radii[i] and radii[i] < _LONGEST_A:
                 radii[i] = min(radii[i] * 1.3, _LONGEST_A) if np.isinf(far) else far * (1 + 3 * SHELL)
                 again.append(i)
-        waiting = np.array(again, dtype=np.int64)
+        waiting = again
     return _trim([_of(found, i) for i in range(len(cells))], atom_at, count, first_row)
 
 

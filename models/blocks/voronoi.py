@@ -67,10 +67,10 @@ def _images(lattice: np.ndarray, frac: np.ndarray, radius: float) -> tuple[np.nd
     shifts = shifts[np.argsort(np.abs(shifts).sum(axis=1), kind="stable")]  # (0, 0, 0) first
     own = frac @ lattice
     points = (shifts @ lattice)[:, None, :] + own[None]
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
     flat = points.reshape(-1, 3)
-    near = cKDTree(own).query(flat, distance_upper_bound=radius)[0] < np.inf
+    near = KDTree(own).query(flat, distance_upper_bound=radius)[0] < np.inf
     return flat[near], np.tile(np.arange(len(own)), len(shifts))[near]
 
 

@@ -44,7 +44,9 @@ def voxel_images(
         points = points @ rotation.T
         splat = [np.exp(-0.5 * ((grid[None] - points[:, a, None]) / width_A) ** 2) for a in range(3)]
         weighted = colour[numbers - 1]
-        out[i] = np.einsum("pc,px,py,pz->cxyz", weighted, *splat, optimize=True)
+        left = (weighted[:, :, None] * splat[0][:, None, :]).reshape(len(points), -1)
+        right = (splat[1][:, :, None] * splat[2][:, None, :]).reshape(len(points), -1)
+        out[i] = (left.T @ right).reshape(weighted.shape[1], size, size, size)
     return out
 
 

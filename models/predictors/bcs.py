@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from models.blocks.convolutions import ElementEmbedding, GatedConv, GaussianExpansion, Trunk, mean_pool
-from models.blocks.fitting import Schedule
+from models.blocks.fitting import Inputs, Schedule
 from models.blocks.graphs import Batch, GraphSet, crystal_graphs
 from models.blocks.materials import Materials
 from models.predictors.property import NeuralModel
@@ -40,7 +40,7 @@ class BCSNet(NeuralModel):
         """Embedding, convolutions, alpha^2 F, temperature."""
         return _Network(len(self.uses))
 
-    def prepare(self, materials: Materials) -> GraphSet:
+    def prepare(self, materials: Materials) -> Inputs:
         """One target only. Raises DataError for more."""
         from models.errors import DataError
 
@@ -75,6 +75,7 @@ def allen_dynes_K(coupling: float, omega_log_meV: float, mu_star: float = MU_STA
 
 class _Network(nn.Module):
     physical = True
+    energy: Tensor
 
     def __init__(self, extra: int, width: int = 64) -> None:
         super().__init__()

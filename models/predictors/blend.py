@@ -49,7 +49,7 @@ class CompositionBlend(PropertyModel):
         rows, best, share = [], 0, 0.0
         for place, k in enumerate(order):
             model = self.models[k]
-            step = {"resume": None if run.resume is None else run.resume.with_suffix(f".{k}")}
+            step: dict[str, Any] = {"resume": None if run.resume is None else run.resume.with_suffix(f".{k}")}
             if run.budget_s is not None and model.schedule is not None:
                 step["budget_s"] = max(1.0, run.budget_s - (time.monotonic() - began)) / networks
                 networks -= 1

@@ -48,6 +48,8 @@ class CrudeModel(PropertyModel):
         linear = np.column_stack([filled, materials.compositions.dense()])
         return _Inputs(self.base.prepare(joined), linear)
 
+    _weights: np.ndarray
+
     def fit(self, inputs: _Inputs, y: np.ndarray, train: np.ndarray, valid: np.ndarray, run: Run) -> History:
         """The ridge regression, then the base on what it leaves."""
         X = inputs.linear
@@ -104,6 +106,6 @@ def build_model(name: str, *, crude: str = "", **settings: Any) -> PropertyModel
 
 
 def _ridge(X: np.ndarray, y: np.ndarray, importance: np.ndarray | None = None) -> np.ndarray:
-    importance = np.ones(len(y)) if importance is None else importance / importance.mean()
-    gram = (X * importance[:, None]).T @ X
-    return np.linalg.solve(gram + 1e-3 * np.eye(len(gram)), (X * importance[:, None]).T @ y)
+    weight = np.ones(len(y)) if importance is None else importance / importance.mean()
+    weighted = X * weight[:, None]
+    return np.linalg.solve(weighted.T @ X + 1e-3 * np.eye(X.shape[1]), weighted.T @ y)

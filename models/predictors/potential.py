@@ -78,7 +78,7 @@ class CHGNetPotential:
 
     def relax(self, cell: Cell, *, steps: int = 200, force_eV_per_A: float = 0.05) -> tuple[Cell, PotentialResult]:
         """With FIRE, atoms and cell together."""
-        from chgnet.model import StructOptimizer
+        from chgnet.model.dynamics import StructOptimizer
 
         optimizer = StructOptimizer(model=self._model, use_device=self.device)
         found = optimizer.relax(to_pymatgen(cell), fmax=force_eV_per_A, steps=steps, verbose=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,7 +38,7 @@ class VoxelNet(NeuralModel):
         """Residual blocks, pool, trunk."""
         return _Network(self.targets, len(self.uses))
 
-    def predict(self, inputs: Images) -> tuple[np.ndarray, np.ndarray]:
+    def predict(self, inputs: Any) -> tuple[np.ndarray, np.ndarray]:
         """Mean over eight turns; their variance is added."""
         turned = [super(VoxelNet, self).predict(_turned(inputs, turn)) for turn in range(_TURNS)]
         means, stds = (np.stack(part) for part in zip(*turned, strict=True))
@@ -74,12 +75,12 @@ class Images:
         return torch.from_numpy(images).to(self.device), none if self.extra is None else self.extra[rows]
 
 
-def _turned(inputs: object, turn: int) -> object:
+def _turned(inputs: Any, turn: int) -> Any:
     """The inputs (or some of their rows) seen from one side."""
     from models.blocks.fitting import Chosen
 
     if isinstance(inputs, Chosen):
-        return Chosen(_turned(inputs.inputs, turn), inputs.rows)  # type: ignore[arg-type]
+        return Chosen(_turned(inputs.inputs, turn), inputs.rows)
     assert isinstance(inputs, Images)
     return Images(inputs.cells, seed=inputs.seed, turn=turn, extra=inputs.extra, device=inputs.device)
 

@@ -48,7 +48,7 @@ def salts(edges: bool = True) -> Materials:
     table, names = element_table()
     radius = dict(zip(element_numbers(), table[:, names.index("covalent_radius_A")], strict=True))
     pairs = [(a, x) for a in SYMBOLS for x in ("O", "S", "Se", "F", "Cl", "Br", "N", "P", "C", "H", "Te", "I")]
-    cells = [rock_salt(a, x, 1.4 * (radius[a] + radius[x])) for a, x in pairs] if edges else None
+    cells = [rock_salt(a, x, 2.0 * (radius[a] + radius[x])) for a, x in pairs] if edges else None
     return Materials.build([f"{a}{x}" for a, x in pairs], cells)
 
 

@@ -37,7 +37,7 @@ def make(name: str, **settings) -> PropertyModel:
     return resolve("properties", name)(**settings)
 
 
-def fitted(name: str, epochs: int = 25, **settings) -> tuple[PropertyModel, object]:
+def fitted(name: str, epochs: int = 16, **settings) -> tuple[PropertyModel, object]:
     model = make(name, **settings)
     inputs = model.prepare(TABLE)
     if isinstance(model, NeuralModel):
@@ -53,7 +53,14 @@ def test_every_system_has_a_paper_and_words():
         assert system.citation and system.summary and system.speed != "?", name
 
 
-@pytest.mark.parametrize("name", [*COMPOSITION, *STRUCTURE])
+SLOW = {"roost", "atomsets", "superhard", "heusler", "cgat", "alignn", "plmf"}
+
+
+def marked(chosen: list[str]) -> list:
+    return [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in chosen]
+
+
+@pytest.mark.parametrize("name", marked([*COMPOSITION, *STRUCTURE]))
 def test_a_system_learns_a_rule_of_the_elements_and_comes_back_from_its_arrays(name):
     model, inputs = fitted(name)
     held = SPLIT[:30]
@@ -69,7 +76,8 @@ def test_a_system_learns_a_rule_of_the_elements_and_comes_back_from_its_arrays(n
 
 @pytest.mark.parametrize("name", ["ward", "plmf", "multilayer", "cgcnn", "cgat", "alignn"])
 def test_a_crystal_is_judged_alike_however_it_is_described(name):
-    model, _ = fitted(name, epochs=2)
+    model, few = make(name), np.arange(24)
+    model.fit(model.prepare(TABLE.take(few)), TARGET[few, None], few, few[:0], Run(epochs=2))
     cell = cubic_perovskite("Ca", "Ti", "O", 3.9)
     alike = [cell, turned(cell, 1), turned(cell, 2), supercell(cell, (2, 1, 1)), supercell(turned(cell, 3), (1, 2, 1))]
     mean, _ = model.predict(model.prepare(Materials.build(["CaTiO3"] * 4 + ["Ca2Ti2O6"], alike)))
@@ -80,7 +88,8 @@ def test_cgat_is_exactly_the_same_for_a_scaled_cell_and_cgcnn_is_not():
     cells = [cubic_perovskite("Ca", "Ti", "O", edge) for edge in (3.5, 3.9, 4.6)]
     materials = Materials.build(["CaTiO3"] * 3, cells)
     for name, same in (("cgat", True), ("cgcnn", False)):
-        model, _ = fitted(name, epochs=1)
+        model, few = make(name), np.arange(24)
+        model.fit(model.prepare(TABLE.take(few)), TARGET[few, None], few, few[:0], Run(epochs=1))
         mean, _ = model.predict(model.prepare(materials))
         assert (len(np.unique(mean)) == 1) == same
 
@@ -141,6 +150,7 @@ def test_a_crude_model_comes_back_from_its_arrays():
     assert np.array_equal(copy.predict(inputs)[0], model.predict(inputs)[0])
 
 
+@pytest.mark.slow
 def test_several_targets_are_learned_at_once_and_gaps_do_not_matter():
     y = np.stack([TARGET, 10.0 - 2.0 * TARGET], axis=1)
     y[::4, 1] = np.nan
@@ -173,6 +183,7 @@ def test_the_moments_of_a_sharp_function_are_known():
     assert omega == pytest.approx(20.0, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_the_bcs_network_goes_through_alpha2f():
     from models.predictors.bcs import allen_dynes_K, eliashberg_moments
 
@@ -199,6 +210,7 @@ def test_hardness_follows_from_the_moduli():
     assert copper < 6
 
 
+@pytest.mark.slow
 def test_kriging_finds_the_highest_melting_point_sooner_than_chance():
     from models.predictors.seko import kriging_search
 
@@ -245,6 +257,7 @@ def test_voxel_images_turn_with_the_crystal():
     assert np.linalg.det(turns) == pytest.approx(np.ones(50))
 
 
+@pytest.mark.slow
 def test_the_voxel_net_averages_turns_and_repeats_itself():
     model = make("voxel")
     table = TABLE.take(np.arange(24))
@@ -273,6 +286,7 @@ def test_a_blend_weighs_its_parts_by_what_they_are_worth():
     assert weights[1] > 0.85
 
 
+@pytest.mark.slow
 def test_a_blend_learns_and_comes_back():
     model = make("blend")
     inputs = model.prepare(TABLE)
@@ -282,6 +296,7 @@ def test_a_blend_learns_and_comes_back():
     assert copy.predict(inputs)[0] == pytest.approx(model.predict(inputs)[0])
 
 
+@pytest.mark.slow
 def test_chgnet_is_a_potential_and_its_vectors_teach_atomsets():
     from models.predictors.potential import CHGNetPotential, potential
 
