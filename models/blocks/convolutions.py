@@ -111,7 +111,7 @@ class AttentionConv(nn.Module):
         self.heads = heads
         self.here, self.there = nn.Linear(width, 2 * hidden), nn.Linear(width, 2 * hidden, bias=False)
         self.bond = nn.Linear(edge, 2 * hidden, bias=False) if edge else None
-        self.gate, self.value = nn.Linear(hidden, heads), nn.Linear(hidden, heads * width)
+        self.gate, self.value = nn.Linear(hidden, heads), nn.Linear(heads * hidden, width)
         self.power = nn.Parameter(torch.ones(heads))
         self.norm = nn.LayerNorm(width)
 
@@ -123,8 +123,9 @@ class AttentionConv(nn.Module):
         gate, value = functional.silu(z).chunk(2, dim=1)
         logits = self.gate(gate) + self.power * torch.log(batch.weight[batch.source].clamp_min(1e-6))[:, None]
         share = segment_softmax(logits, batch.target, len(x), batch.edge.get("count"))
-        message = self.value(value).view(len(z), self.heads, -1) * share[:, :, None]
-        return self.norm(x + segment_sum(message.mean(dim=1), batch.target, len(x))), e
+        # The last linear map comes after the sum: it is the same, and there are fewer atoms than bonds.
+        heads = [segment_sum(value * share[:, h : h + 1], batch.target, len(x)) for h in range(self.heads)]
+        return self.norm(x + self.value(torch.cat(heads, dim=1)) / self.heads), e
 
 
 class AttentionPool(nn.Module):

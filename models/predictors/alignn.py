@@ -21,6 +21,7 @@ class ALIGNN(NeuralModel):
 
     citation = "10.1038/s41524-021-00650-1"
     summary = "convolutions on bonds and their angles"
+    speed = "100"
     structure = True
     schedule = Schedule(epochs=80, batch=32, learning_rate=2e-3)
 

@@ -21,6 +21,7 @@ class ATCNN(NeuralModel):
 
     citation = "10.1038/s41524-019-0223-y"
     summary = "a convolutional network on the composition as a 10 x 10 image of the elements"
+    speed = "3,600"
     schedule = Schedule(epochs=80, batch=128, learning_rate=2e-3)
 
     def inputs(self, materials: Materials) -> DenseSet:

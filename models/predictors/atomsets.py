@@ -21,6 +21,7 @@ class AtomSets(NeuralModel):
 
     citation = "10.1038/s41524-021-00639-w"
     summary = "vectors of elements pooled as a set"
+    speed = "19,000"
     schedule = Schedule(epochs=100, batch=128, learning_rate=2e-3)
 
     def inputs(self, materials: Materials) -> GraphSet:
@@ -40,6 +41,7 @@ class FrozenAtomSets(AtomSets):
     """
 
     summary = "frozen atom vectors of CHGNet pooled as a set"
+    speed = "50"
     structure = True
     schedule = Schedule(epochs=150, batch=64, learning_rate=2e-3)
 

@@ -29,6 +29,7 @@ class BCSNet(NeuralModel):
 
     citation = "npj Comput. Mater. 8, 244 (2022)"
     summary = "critical temperature (K) through alpha^2 F and the Allen-Dynes formula"
+    speed = "1,900"
     structure = True
     schedule = Schedule(epochs=100, batch=32, learning_rate=2e-3)
 

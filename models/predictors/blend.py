@@ -23,6 +23,7 @@ class CompositionBlend(PropertyModel):
 
     citation = "10.1007/BF00117832"
     summary = "supercon, roost and magnetisation, weighed by their validation errors"
+    speed = "700"
     parts: ClassVar[tuple[str, ...]] = ("supercon", "roost", "magnetisation")
 
     def __init__(self, *, targets: int = 1, seed: int = 0, uses: tuple[str, ...] = ()) -> None:
@@ -96,6 +97,7 @@ class StructureBlend(CompositionBlend):
     """CGCNN, ALIGNN and the multilayer forest, weighed by their errors on validation rows."""
 
     summary = "cgcnn, alignn and multilayer, weighed by their validation errors"
+    speed = "90"
     structure = True
     parts: ClassVar[tuple[str, ...]] = ("multilayer", "cgcnn", "alignn")
 

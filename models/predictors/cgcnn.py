@@ -21,6 +21,7 @@ class CGCNN(NeuralModel):
 
     citation = "10.1103/PhysRevLett.120.145301"
     summary = "gated convolutions on the crystal graph"
+    speed = "1,600"
     structure = True
     schedule = Schedule(epochs=100, batch=64, learning_rate=3e-3)
 

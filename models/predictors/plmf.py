@@ -25,6 +25,7 @@ class FragmentForest(TabularModel):
 
     citation = "10.1038/ncomms15679"
     summary = "property-labelled fragments with a forest"
+    speed = "140"
     structure = True
 
     def features(self, materials: Materials) -> np.ndarray:

@@ -26,6 +26,7 @@ class HeuslerForest(TabularModel):
 
     citation = "10.1126/sciadv.1602241"
     summary = "a forest on the elements of each site, for Heusler alloys"
+    speed = "880"
 
     def features(self, materials: Materials) -> np.ndarray:
         """Statistics, and each site's properties in the order of the formula."""

@@ -24,6 +24,7 @@ class MeltingSupportVectors(TabularModel):
 
     citation = "10.1103/PhysRevB.89.054303"
     summary = "support vectors on elemental statistics and calculated properties"
+    speed = "36,000"
     columns = _CALCULATED
 
     def features(self, materials: Materials) -> np.ndarray:
@@ -39,6 +40,7 @@ class MeltingProcess(MeltingSupportVectors):
     """Gaussian process regression of melting temperatures (Seko et al. 2014); up to some 3,000 rows."""
 
     summary = "a Gaussian process on elemental statistics and calculated properties"
+    speed = "15,000"
 
     def regressor(self) -> GaussianProcess:
         """Matern-5/2."""

@@ -16,6 +16,7 @@ class SuperConForest(TabularModel):
 
     citation = "10.1038/s41524-018-0085-8"
     summary = "a forest on elemental statistics and fractions"
+    speed = "940"
 
     def regressor(self) -> Forest:
         """400 extremely randomised trees."""

@@ -17,6 +17,7 @@ class SuperhardSupportVectors(TabularModel):
 
     citation = "J. Am. Chem. Soc. 140, 9844 (2018)"
     summary = "support vectors for bulk and shear moduli"
+    speed = "32,000"
     most = 4000
 
     def regressor(self) -> SupportVectors:

@@ -75,7 +75,7 @@ def train(order: Order, report: Report | None = None) -> dict[str, Any]:
         DataError: the table, its columns or the folder cannot be used; the message says what to do.
     """
     began = time.monotonic()
-    _claim(order)
+    plan = _plan(order)
     materials = read_materials(order.data, where=order.where)
     probe = build_model(order.model, targets=len(order.targets), uses=order.uses, crude=order.crude)
     uses = order.uses or tuple(
@@ -92,6 +92,8 @@ def train(order: Order, report: Report | None = None) -> dict[str, Any]:
     materials, y = materials.take(rows), y[rows]
     everything = np.arange(len(materials))
     split = make_split(materials, everything, order.split, own_test=order.test is not None, seed=order.seed)
+    order.out.mkdir(parents=True, exist_ok=True)
+    _write_json(order.out / PLAN, plan)
     trainer = _Trainer(order, settings, materials, y, report or (lambda _words, _share: None), began)
     if split.outer:
         ensemble, judged = trainer.cross_validate(split)
@@ -285,8 +287,8 @@ def _scores(judged: Judged, k: int) -> dict[str, float]:
     }
 
 
-def _claim(order: Order) -> None:
-    """Take the folder, or go on in it. Raises DataError where it holds something else."""
+def _plan(order: Order) -> dict[str, Any]:
+    """What the folder must have been begun for, to go on in it. Raises DataError where it holds something else."""
     if (order.out / METRICS).exists():
         raise DataError(f"{order.out} holds a trained model already; give another --out, or delete it")
     plan = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(order).items() if k != "out"}
@@ -295,8 +297,7 @@ def _claim(order: Order) -> None:
     if file.exists() and (old := json.loads(file.read_text())) != plan:
         changed = ", ".join(sorted(k for k in plan if old.get(k) != plan[k]))
         raise DataError(f"{order.out} is of another training ({changed} differ); give another --out, or delete it")
-    order.out.mkdir(parents=True, exist_ok=True)
-    _write_json(file, plan)
+    return plan
 
 
 def _write_json(path: Path, value: Any) -> None:

@@ -27,6 +27,7 @@ class VoxelNet(NeuralModel):
 
     citation = "Commun. Mater. 4, 105 (2023)"
     summary = "a 3-D residual network on voxel images"
+    speed = "15"
     structure = True
     schedule = Schedule(epochs=60, batch=32, learning_rate=1e-3)
 

@@ -20,6 +20,7 @@ class MetalLinkedNet(NeuralModel):
 
     citation = "ACS Appl. Mater. Interfaces 14, 33726 (2022)"
     summary = "gated convolutions on the metals alone, for frameworks"
+    speed = "4,100"
     structure = True
     schedule = Schedule(epochs=100, batch=64, learning_rate=3e-3)
 

@@ -21,6 +21,7 @@ class WardForest(TabularModel):
 
     citation = "10.1103/PhysRevB.96.024104"
     summary = "Voronoi and elemental attributes with a forest"
+    speed = "130"
     structure = True
 
     def features(self, materials: Materials) -> np.ndarray:

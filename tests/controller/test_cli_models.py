@@ -28,7 +28,7 @@ def test_a_user_gets_from_a_table_to_predictions(tmp_path, capsys):
     assert json.loads((tmp_path / "m" / "metrics.json").read_text())["test"]["n"] == 18
     (tmp_path / "new.csv").write_text("formula\nKCl\nXx3\n")
     assert main(["predict", str(tmp_path / "m"), str(tmp_path / "new.csv"), "--out", str(tmp_path / "p.csv")]) == 0
-    rows = list(csv.DictReader((tmp_path / "p.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "p.csv").read_text().splitlines()))
     assert float(rows[0]["mean"]) < 0 < float(rows[0]["std"]) and rows[0]["flag"] == ""
     assert rows[1]["mean"] == "" and "Xx" in rows[1]["flag"]
 

@@ -54,14 +54,14 @@ def test_training_writes_metrics_a_card_plots_and_a_model_that_says_the_same_aga
 def test_a_test_file_judges_and_teaches_nothing(table, tmp_path):
     held = as_frame(TABLE.take(np.arange(20)), y=TARGET[:20] + 1000.0)
     held.to_parquet(tmp_path / "held.parquet")
-    metrics = train(order(table, tmp_path / "m", model="supercon", test=tmp_path / "held.parquet"))
+    metrics = train(order(table, tmp_path / "m", model="melting-gp", test=tmp_path / "held.parquet"))
     assert metrics["test"]["mae"] == pytest.approx(1000, rel=0.01)
     assert metrics["test"]["n"] == 20
     assert metrics["n_train"] == 180
 
 
 def test_official_folds_judge_in_turn(table, tmp_path):
-    metrics = train(order(table, tmp_path / "m", model="supercon", split="fold"))
+    metrics = train(order(table, tmp_path / "m", model="melting-gp", split="fold"))
     assert metrics["test"]["n"] == 180
     assert metrics["members"] == 3 * 2
     assert metrics["test"]["mae"] < metrics["test"]["mae_of_the_median"]
@@ -91,12 +91,12 @@ def test_training_goes_on_after_a_kill_and_ends_where_it_would_have(table, tmp_p
 
 
 def test_a_folder_of_another_training_is_left_alone(table, tmp_path):
-    train(order(table, tmp_path / "m", model="supercon"))
+    train(order(table, tmp_path / "m", model="melting-gp"))
     with pytest.raises(DataError, match="holds a trained model already"):
-        train(order(table, tmp_path / "m", model="supercon"))
+        train(order(table, tmp_path / "m", model="melting-gp"))
     (tmp_path / "m" / "metrics.json").unlink()
     with pytest.raises(DataError, match="another training \\(seed differ\\)"):
-        train(order(table, tmp_path / "m", model="supercon", seed=5))
+        train(order(table, tmp_path / "m", model="melting-gp", seed=5))
 
 
 def test_training_starts_from_a_trained_model(table, tmp_path):
@@ -135,7 +135,7 @@ def test_what_cannot_be_judged_has_a_flag_and_no_number(table, tmp_path):
 
 
 def test_a_damaged_model_is_refused(table, tmp_path):
-    train(order(table, tmp_path / "m", model="supercon"))
+    train(order(table, tmp_path / "m", model="melting-gp"))
     file = tmp_path / "m" / "model.npz"
     arrays, header = checkpoint.load(file)
     arrays["factor"] = arrays["factor"] * 2
@@ -149,7 +149,7 @@ def test_rows_that_cannot_be_used_are_counted(tmp_path):
     frame.loc[[0, 1], "formula"] = ["=z", "Xx2"]
     frame.loc[2, "y"] = np.nan
     frame.to_csv(tmp_path / "t.csv", index=False)
-    metrics = train(order(tmp_path / "t.csv", tmp_path / "m", model="supercon"))
+    metrics = train(order(tmp_path / "t.csv", tmp_path / "m", model="melting-gp"))
     assert sum(metrics["dropped"].values()) == 3
     with pytest.raises(DataError, match="can be used, 20 are needed"):
         train(order(tmp_path / "t.csv", tmp_path / "n", model="cgcnn"))
