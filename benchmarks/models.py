@@ -11,8 +11,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -208,8 +209,10 @@ def _peers(formulas: list[str], cells: list[Any], say: Callable[[str, float, str
         say("smact is not installed: its recorded rate", 851, "peer")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="athanor bench models", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("what", choices=("accuracy", "speed"))
     parser.add_argument("--only", help=f"of {', '.join(TASKS)}")
     parser.add_argument("--models", help="instead of each task's own")
@@ -219,11 +222,12 @@ def main() -> None:
     parser.add_argument("--members", type=int, default=5)
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--budget-minutes", type=float)
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     if "ATHANOR_DATA" not in os.environ:
         parser.error("set ATHANOR_DATA to the folder of the public data (docs/data.md)")
     {"accuracy": accuracy, "speed": speed}[arguments.what](arguments)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

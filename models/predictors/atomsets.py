@@ -41,7 +41,7 @@ class FrozenAtomSets(AtomSets):
     """
 
     summary = "frozen atom vectors of CHGNet pooled as a set"
-    speed = "50"
+    speed = "35"
     structure = True
     schedule = Schedule(epochs=150, batch=64, learning_rate=2e-3)
 

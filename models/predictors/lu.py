@@ -23,7 +23,7 @@ class MultilayerForest(TabularModel):
 
     citation = "10.1002/adma.202002658"
     summary = "elemental properties over the crystal graph in layers, with a forest"
-    speed = "900"
+    speed = "800"
     structure = True
 
     def features(self, materials: Materials) -> np.ndarray:
