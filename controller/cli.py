@@ -12,6 +12,7 @@ from typing import Any
 
 from controller.cli_bench import add_bench_commands
 from controller.cli_lab import add_lab_commands
+from controller.cli_models import add_model_commands
 from controller.cli_people import add_people_commands
 from controller.errors import AthanorError
 
@@ -94,6 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     from controller.cli_instruments import add_commands
 
     add_commands(commands, _add)
+    add_model_commands(commands, _add)
 
     doctor = _add(commands, "doctor", _doctor, "test this machine", "athanor doctor")
     doctor.add_argument("--json", action="store_true", help="one object for programs")

@@ -1,0 +1,233 @@
+"""How well and how fast the models of properties are: `python -m benchmarks.models accuracy|speed`.
+
+``accuracy`` trains on the public data that ``ATHANOR_DATA`` names and prints one table beside the published numbers;
+``--only perov5,supercon`` chooses, ``--device cuda``, ``--budget-minutes`` bounds each training, ``--out`` keeps what
+was trained (a run that was killed goes on). ``speed`` prints rates per CPU second of one core, and a peer's where it is
+installed (matminer, smact). Needs neither ray nor the floors above ``models``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from models.blocks.materials import read_materials
+from models.predictors.training import Order, train
+
+
+@dataclass(frozen=True)
+class Task:
+    file: str
+    target: str
+    models: tuple[str, ...]
+    goal: str
+    published: str
+    split: str | None = None
+    where: tuple[str, ...] = ()
+    metric: str = "mae"
+    crude: str = ""
+
+
+BLEND, GRAPHS = ("blend",), ("cgcnn", "blend-structure")
+TASKS = {
+    "perov5": Task(
+        "structures/perov5.parquet", "heat_of_formation_all_refs_eV_per_cell",
+        ("ward", "cgcnn", "alignn", "blend-structure"),
+        "CGCNN 0.08, best 0.055", "CGCNN 0.0452 (of 15,100 rows)",
+    ),
+    "mp20": Task("structures/mp20.parquet", "formation_energy_eV_per_atom", GRAPHS, "0.06", "none", "split"),
+    "mp20-crude": Task(
+        "structures/mp20.parquet", "formation_energy_eV_per_atom", ("cgcnn",), "0.03", "none", "split", crude="chgnet"
+    ),
+    "phonons": Task(
+        "structures/matbench_phonons.parquet", "last_phdos_peak_cm1", ("atomsets-chgnet", "blend-structure"),
+        "29", "MegNet 28.8", "official_matbench_test_fold",
+    ),
+    "supercon": Task("compositions/supercon.csv.gz", "Tc_K", ("supercon", "blend"), "4.7", "4.85"),
+    "curie": Task(
+        "compositions/curie_temperature.csv.gz", "curie_temperature_K", ("supercon", "blend"), "55", "about 50"
+    ),
+    "heusler": Task(
+        "compositions/heusler_full.csv.gz", "formation_energy_eV_per_atom", ("heusler", "blend"), "0.05", "none"
+    ),
+    "melting": Task(
+        "compositions/melting_binary.csv.gz", "melting_temperature_K", ("melting", "melting-gp"), "RMSE 260",
+        "none", metric="rmse",
+    ),
+}  # fmt: skip
+CRABNET = {  # task: Roost, CrabNet, ElemNet, RF
+    "mp_mu_b": (2.51, 2.11, 2.69, 2.73),
+    "mp_e_hull": (0.0938, 0.0886, 0.110, 0.126),
+    "mp_bulk_modulus": (11.4, 11.2, 15.1, 14.4),
+    "mp_shear_modulus": (12.8, 12.8, 15.1, 12.8),
+    "aflow__ael_bulk_modulus_vrh": (8.82, 8.69, 12.1, 11.9),
+    "aflow__ael_shear_modulus_vrh": (9.98, 9.08, 13.3, 10.1),
+    "aflow__ael_debye_temperature": (37.2, 33.5, 45.7, 36.5),
+    "aflow__agl_thermal_conductivity_300K": (2.70, 2.32, 3.32, 2.66),
+    "aflow__agl_thermal_expansion_300K": (3.7e-6, 3.8e-6, 5.4e-6, 5.4e-6),
+    "aflow__Egap": (0.337, 0.301, 0.372, 0.384),
+    "aflow__energy_atom": (0.086, 0.093, 0.122, 0.224),
+    "CritExam__Ef": (0.0547, 0.0593, 0.0706, 0.0997),
+    "CritExam__Ed": (0.0669, 0.0632, 0.0787, 0.0759),
+}
+TASKS |= {
+    name: Task(
+        "compositions/crabnet_benchmarks.parquet", "value", ("roost", "blend"), f"{min(published):g}",
+        " / ".join(f"{x:g}" for x in published), "split", (f"task={name}",),
+    )
+    for name, published in CRABNET.items()
+}  # fmt: skip
+
+
+def accuracy(arguments: argparse.Namespace) -> None:
+    data = Path(os.environ["ATHANOR_DATA"])
+    only = arguments.only.split(",") if arguments.only else list(TASKS)
+    print("| data | model | error | 90 % interval holds | n | goal | published | members | minutes |")
+    print("|---|---|---|---|---|---|---|---|---|", flush=True)
+    for name in only:
+        task = TASKS[name]
+        for model in arguments.models.split(",") if arguments.models else task.models:
+            out = arguments.out / f"{name}-{model}"
+            if (out / "metrics.json").exists():
+                metrics = json.loads((out / "metrics.json").read_text())
+            else:
+                budget = None if arguments.budget_minutes is None else 60 * arguments.budget_minutes
+                order = Order(
+                    model, data / task.file, (task.target,), out, split=task.split, where=task.where, crude=task.crude,
+                    device=arguments.device, seed=arguments.seed, budget_s=budget, members=arguments.members,
+                    epochs=arguments.epochs,
+                )  # fmt: skip
+                metrics = train(order)
+            test = metrics["test"]
+            print(
+                f"| {name} | {model} | {task.metric.upper()} {test[task.metric]:.4g} "
+                f"| {100 * test['coverage90']:.1f} % | {test['n']} | {task.goal} | {task.published} "
+                f"| {metrics['members']} | {metrics['train_seconds'] / 60:.1f} |",
+                flush=True,
+            )
+
+
+def rate(work: Callable[[], Any], count: int) -> float:
+    """Items a CPU second of this process, best of three after a warm-up."""
+    work()
+    best = 0.0
+    for _ in range(3):
+        begin = time.process_time()
+        work()
+        best = max(best, count / (time.process_time() - begin))
+    return best
+
+
+def speed(arguments: argparse.Namespace) -> None:
+    import torch
+
+    from models.blocks.composition import magpie_features, parse, parse_all
+    from models.blocks.fitting import Scaled, laplace_loss
+    from models.blocks.graphs import crystal_graphs
+    from models.blocks.validity import plausible
+    from models.predictors.cgat import CGAT
+    from models.predictors.cgcnn import CGCNN
+    from models.predictors.ward import voronoi_attributes
+
+    torch.set_num_threads(1)
+    data = Path(os.environ["ATHANOR_DATA"])
+    materials = read_materials(data / "structures/perov5.parquet").take(np.arange(1024))
+    cells = [cell for cell in materials.cells if cell is not None]
+    formulas = materials.formulas
+    print(
+        f"per CPU second of one core (torch {torch.__version__}, 1,024 cells of 5 atoms)\n\n"
+        "| what | rate | goal |\n|---|---|---|"
+    )
+
+    def say(what: str, value: float, goal: str) -> None:
+        print(f"| {what} | {value:,.0f} | {goal} |", flush=True)
+
+    say(
+        "composition features (180), from formulas",
+        rate(lambda: magpie_features(parse_all(formulas)), 1024),
+        "30 x matminer",
+    )
+    amounts = [parse(f) for f in formulas]
+    say("validity", rate(lambda: plausible(amounts), 1024), "20 x smact")
+    say("Ward attributes", rate(lambda: [voronoi_attributes(c) for c in cells[:100]], 100), "20 x matminer")
+    say("crystal graphs", rate(lambda: crystal_graphs(cells), 1024), "4,000")
+    for kind, goal in ((CGCNN, "2 x original (2,796; 1,100 to 1,250)"), (CGAT, "3,000, graphs included")):
+        model = kind()
+        scaled = Scaled(model.network())
+        inputs = model.prepare(materials)
+        say(f"{kind.__name__} inference", rate(lambda m=scaled, x=inputs: m.predict(x, batch=256), 1024), goal)
+        say(
+            f"{kind.__name__} inference, graphs included",
+            rate(lambda m=scaled, k=model: m.predict(k.prepare(materials), batch=256), 1024), goal,
+        )  # fmt: skip
+        optimizer = torch.optim.AdamW(scaled.parameters())
+        target = torch.zeros((256, 1))
+
+        def step(m: Scaled = scaled, x: Any = inputs, o: Any = optimizer, t: torch.Tensor = target) -> None:
+            m.train()
+            for rows in torch.arange(1024).split(256):
+                loss = laplace_loss(*m(x.batch(rows)), t)
+                o.zero_grad()
+                loss.backward()
+                o.step()
+
+        say(f"{kind.__name__} training", rate(step, 1024), goal)
+    _peers(formulas, cells, say)
+
+
+def _peers(formulas: list[str], cells: list[Any], say: Callable[[str, float, str], None]) -> None:
+    """The peers' own rates, where they are installed."""
+    try:
+        from matminer.featurizers.composition import ElementProperty  # type: ignore[import-not-found]
+        from matminer.featurizers.structure import SiteStatsFingerprint  # type: ignore[import-not-found]
+        from pymatgen.core import Composition
+
+        from models.predictors.potential import to_pymatgen
+
+        magpie, some = ElementProperty.from_preset("magpie"), [Composition(f) for f in formulas[:200]]
+        say("matminer Magpie", rate(lambda: [magpie.featurize(c) for c in some], 200), "peer")
+        structures = [to_pymatgen(c) for c in cells[:20]]
+        for preset in ("CoordinationNumber_ward-prb-2017", "LocalPropertyDifference_ward-prb-2017"):
+            ward = SiteStatsFingerprint.from_preset(preset)
+            say(f"matminer {preset}", rate(lambda w=ward: [w.featurize(s) for s in structures], 20), "peer")
+    except ImportError:
+        say("matminer is not installed: its recorded Magpie rate", 375, "peer")
+    try:
+        from smact.screening import smact_validity  # type: ignore[import-not-found]
+
+        say("smact_validity", rate(lambda: [smact_validity(f) for f in formulas[:200]], 200), "peer")
+    except ImportError:
+        say("smact is not installed: its recorded rate", 851, "peer")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="athanor bench models", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=("accuracy", "speed"))
+    parser.add_argument("--only", help=f"of {', '.join(TASKS)}")
+    parser.add_argument("--models", help="instead of each task's own")
+    parser.add_argument("--out", type=Path, default=Path("runs/models"))
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--members", type=int, default=5)
+    parser.add_argument("--epochs", type=int)
+    parser.add_argument("--budget-minutes", type=float)
+    arguments = parser.parse_args(argv)
+    if "ATHANOR_DATA" not in os.environ:
+        parser.error("set ATHANOR_DATA to the folder of the public data (docs/data.md)")
+    {"accuracy": accuracy, "speed": speed}[arguments.what](arguments)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

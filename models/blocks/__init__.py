@@ -1,0 +1,1 @@
+"""What the predictors share: tables of materials, features, graphs, convolutions, fitting, calibration, checkpoints."""

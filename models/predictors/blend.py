@@ -1,0 +1,135 @@
+"""Several systems that see the same material differently, averaged by how well each foresees what it has not seen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import numpy as np
+
+from models.blocks.checkpoint import nested
+from models.blocks.fitting import History, Run
+from models.blocks.materials import Materials
+from models.predictors.property import PropertyModel
+from models.registry import resolve
+
+
+class CompositionBlend(PropertyModel):
+    """A forest, Roost and a fully connected network, weighed by their errors on validation rows (Breiman's stacking).
+
+    Weights are not negative and sum to one; without validation rows all are equal.
+    """
+
+    citation = "10.1007/BF00117832"
+    summary = "supercon, roost and magnetisation, weighed by their validation errors"
+    speed = "700"
+    parts: ClassVar[tuple[str, ...]] = ("supercon", "roost", "magnetisation")
+
+    def __init__(self, *, targets: int = 1, seed: int = 0, uses: tuple[str, ...] = ()) -> None:
+        super().__init__(targets=targets, seed=seed, uses=uses)
+        self.models = [resolve("properties", name)(targets=targets, seed=seed, uses=uses) for name in self.parts]
+        networks = [model.schedule for model in self.models if model.schedule is not None]
+        if networks:
+            self.schedule = replace(networks[0], epochs=sum(schedule.epochs for schedule in networks))
+        self.structure = any(model.structure for model in self.models)  # type: ignore[misc]
+
+    def prepare(self, materials: Materials) -> list[Any]:
+        """Each one's inputs."""
+        return [model.prepare(materials) for model in self.models]
+
+    def fit(self, inputs: list[Any], y: np.ndarray, train: np.ndarray, valid: np.ndarray, run: Run) -> History:
+        """Fit one after the other, then weigh them. Forests first; networks share what is left of a budget."""
+        import time
+
+        began, order = (
+            time.monotonic(),
+            np.argsort([model.schedule is not None for model in self.models], kind="stable"),
+        )
+        networks = sum(model.schedule is not None for model in self.models)
+        rows, best, share = [], 0, 0.0
+        for place, k in enumerate(order):
+            model = self.models[k]
+            step: dict[str, Any] = {"resume": None if run.resume is None else run.resume.with_suffix(f".{k}")}
+            if run.budget_s is not None and model.schedule is not None:
+                step["budget_s"] = max(1.0, run.budget_s - (time.monotonic() - began)) / networks
+                networks -= 1
+            if run.report is not None:
+                step["report"] = _part(run.report, place, len(order))
+            history = model.fit(inputs[k], y, train, valid, replace(run, **step))
+            if step["resume"] is not None:
+                step["resume"].unlink(missing_ok=True)
+            rows, best = rows + history.rows, len(rows) + history.best_epoch
+            share += 1.0 / len(order)
+        self.weights = np.full((len(self.models), y.shape[1]), 1.0 / len(self.models))
+        if len(valid) >= 10:
+            means = np.stack([m.predict(m.select(x, valid))[0] for m, x in zip(self.models, inputs, strict=True)])
+            for j in range(y.shape[1]):
+                known = ~np.isnan(y[valid, j])
+                self.weights[:, j] = best_weights(means[:, known, j], y[valid, j][known])
+        return History([(i + 1, loss, error) for i, (_, loss, error) in enumerate(rows)], best)
+
+    def select(self, inputs: list[Any], rows: np.ndarray) -> list[Any]:
+        """Some rows of each."""
+        return [model.select(one, rows) for model, one in zip(self.models, inputs, strict=True)]
+
+    def predict(self, inputs: list[Any]) -> tuple[np.ndarray, np.ndarray]:
+        """The mixture's mean and standard deviation, (n, t)."""
+        found = [model.predict(one) for model, one in zip(self.models, inputs, strict=True)]
+        means, stds = (np.stack(part) for part in zip(*found, strict=True))
+        weights = self.weights[:, None, :]
+        mean = (weights * means).sum(axis=0)
+        return mean, np.sqrt((weights * (stds**2 + (means - mean) ** 2)).sum(axis=0))
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Of all parts."""
+        out = {f"{k}/{name}": a for k, model in enumerate(self.models) for name, a in model.arrays().items()}
+        return out | {"weights": self.weights}
+
+    def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Of all parts."""
+        self.weights = arrays["weights"]
+        for k, model in enumerate(self.models):
+            model.restore(nested(arrays, str(k)))
+
+
+class StructureBlend(CompositionBlend):
+    """CGCNN, ALIGNN and the multilayer forest, weighed by their errors on validation rows."""
+
+    summary = "cgcnn, alignn and multilayer, weighed by their validation errors"
+    speed = "90"
+    structure = True
+    parts: ClassVar[tuple[str, ...]] = ("multilayer", "cgcnn", "alignn")
+
+
+def best_weights(means: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Weights (k,), not negative, sum 1, of least mean absolute error of ``weights @ means`` (k, n).
+
+    Drawn a little towards equal weights, so that few validation rows cannot make one model everything.
+    """
+    k = len(means)
+    weights = np.full(k, 1.0 / k)
+
+    def loss(w: np.ndarray) -> float:
+        return float(np.abs(w @ means - truth).mean()) * (1.0 + 0.02 * float(((w - 1.0 / k) ** 2).sum()))
+
+    step, best = 0.25, loss(weights)
+    while step > 0.01:
+        moved = False
+        for i in range(k):
+            for j in range(k):
+                amount = min(step, weights[i])
+                if i == j or amount <= 0:
+                    continue
+                trial = weights.copy()
+                trial[i] -= amount
+                trial[j] += amount
+                if (now := loss(trial)) < best - 1e-12:
+                    weights, best, moved = trial, now, True
+        if not moved:
+            step /= 2
+    return weights
+
+
+def _part(report: Any, place: int, count: int) -> Any:
+    return lambda epoch, progress, loss, error: report(epoch, (place + progress) / count, loss, error)

@@ -1,0 +1,323 @@
+"""From a table to a trained, calibrated, judged ensemble in a folder: what ``athanor train`` does."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from models.blocks import checkpoint
+from models.blocks.calibration import coverage
+from models.blocks.composition import element_numbers
+from models.blocks.fitting import History, Run
+from models.blocks.materials import Materials, file_digest, read_materials
+from models.errors import DataError
+from models.predictors.crude import build_model
+from models.predictors.members import FILE, Ensemble, sift
+from models.predictors.splits import Split, folds, make_split
+
+METRICS, PLAN, CARD, PARTS = "metrics.json", "plan.json", "card.md", "parts"
+_FEWEST = 20
+
+
+@dataclass(frozen=True)
+class Order:
+    """What to train, as the user said it.
+
+    Attributes:
+        model: name of the system.
+        data: the table.
+        targets: columns to learn, the first one is reported first.
+        split, test, where, uses, crude: columns and files; see ``docs/models.md``.
+        members: of the ensemble.
+        epochs: instead of the system's.
+        budget_s: for all training.
+        start: folder of a trained ensemble whose weights to go on from.
+    """
+
+    model: str
+    data: Path
+    targets: tuple[str, ...]
+    out: Path
+    split: str | None = None
+    test: Path | None = None
+    where: tuple[str, ...] = ()
+    uses: tuple[str, ...] = ()
+    crude: str = ""
+    members: int = 5
+    epochs: int | None = None
+    budget_s: float | None = None
+    device: str = "cpu"
+    dtype: str = "float32"
+    seed: int = 0
+    start: Path | None = None
+
+
+Report = Callable[[str, float], None]
+"""Told of what is done now, and the share of the whole, 0..1."""
+
+
+def train(order: Order, report: Report | None = None) -> dict[str, Any]:
+    """Train, calibrate, judge, and write ``model.npz``, ``metrics.json``, ``card.md``, plots and test predictions.
+
+    A folder whose training was killed goes on where it was, with the same order.
+
+    Returns:
+        The metrics.
+
+    Raises:
+        DataError: the table, its columns or the folder cannot be used; the message says what to do.
+    """
+    began = time.monotonic()
+    plan = _plan(order)
+    materials = read_materials(order.data, where=order.where)
+    probe = build_model(order.model, targets=len(order.targets), uses=order.uses, crude=order.crude)
+    uses = order.uses or tuple(
+        name for name in probe.columns if name in materials.columns and name not in order.targets
+    )
+    settings = {"targets": len(order.targets), "uses": uses, "crude": order.crude}
+    y = np.stack([materials.numbers_of(name) for name in order.targets], axis=1)
+    flags = sift(materials, structure=probe.structure)
+    rows = np.flatnonzero(np.array([not flag for flag in flags]) & ~np.isnan(y).all(axis=1))
+    if len(rows) < _FEWEST:
+        why = next((flag for flag in flags if flag), "the target has no numbers")
+        raise DataError(f"only {len(rows)} rows of {order.data} can be used, {_FEWEST} are needed; e.g. {why}")
+    dropped = _count([flag or "no target" for i, flag in enumerate(flags) if i not in set(rows.tolist())])
+    materials, y = materials.take(rows), y[rows]
+    everything = np.arange(len(materials))
+    split = make_split(materials, everything, order.split, own_test=order.test is not None, seed=order.seed)
+    order.out.mkdir(parents=True, exist_ok=True)
+    _write_json(order.out / PLAN, plan)
+    trainer = _Trainer(order, settings, materials, y, report or (lambda _words, _share: None), began)
+    if split.outer:
+        ensemble, judged = trainer.cross_validate(split)
+    else:
+        ensemble = trainer.ensemble(split.train, split.valid, "", 0.0, 1.0)
+        judged = trainer.judge(ensemble, split.test)
+    trained_s = time.monotonic() - began
+    if order.test is not None:
+        judged = _judge_file(ensemble, order)
+    metrics = {
+        "model": order.model,
+        "target": order.targets[0],
+        "test": _scores(judged, 0),
+        "validation": trainer.left_out,
+        "train_seconds": round(trained_s, 3),
+        "n_train": len(split.train),
+        "members": len(ensemble.members),
+        "seed": order.seed,
+        "device": order.device,
+        "data_sha256": file_digest(order.data),
+        "split": split.words,
+        "dropped": dropped,
+    }
+    if len(order.targets) > 1:
+        metrics["targets"] = {name: _scores(judged, k) for k, name in enumerate(order.targets)}
+    ensemble.about = {key: metrics[key] for key in ("target", "test", "data_sha256", "split", "seed", "n_train")}
+    ensemble.save(order.out / FILE)
+    metrics["version"] = ensemble.version
+    from models.predictors.card import write_card
+
+    write_card(order.out, metrics, ensemble, judged, trainer.histories, materials, y)
+    _write_json(order.out / METRICS, metrics)
+    shutil.rmtree(order.out / PARTS, ignore_errors=True)
+    return metrics
+
+
+@dataclass
+class Judged:
+    """Rows that no member saw: their formulas, truths, means and standard deviations, (n, t) each."""
+
+    formulas: list[str]
+    truth: np.ndarray
+    mean: np.ndarray
+    std: np.ndarray
+
+
+class _Trainer:
+    """Trains the members of ensembles, one after the other, within the budget."""
+
+    def __init__(
+        self, order: Order, settings: dict[str, Any], materials: Materials, y: np.ndarray, report: Report, began: float
+    ) -> None:
+        self.order, self.settings, self.materials, self.y = order, settings, materials, y
+        self.report, self.began = report, began
+        self.histories: list[History] = []
+        self.left_out: dict[str, float] = {}
+        report("preparing", 0.0)
+        self.inputs = self.model(0).prepare(materials)
+        self.start = Ensemble.load(order.start) if order.start else None
+
+    def model(self, seed: int) -> Any:
+        return build_model(self.order.model, seed=seed, **self.settings)
+
+    def ensemble(self, train: np.ndarray, valid: np.ndarray, label: str, low: float, high: float) -> Ensemble:
+        """Members on ``train``; each leaves out a fold, unless ``valid`` chooses. Calibrated on what was left out."""
+        order = self.order
+        count = self._affordable(train, high - low)
+        alike = not self.model(0).varies
+        if len(valid):
+            count = 1 if alike else count
+            parts = [(train, valid)] * count
+        else:
+            left = folds(self.materials, train, max(count, 2) if count > 1 else 8, order.seed)[:count]
+            parts = [(np.setdiff1d(train, rows), rows) for rows in left]
+        made = Ensemble(order.model, self.settings, order.targets)
+        truth, mean, std = [], [], []
+        for k, (teach, choose) in enumerate(parts):
+            begin, end = (low + (high - low) * x / count for x in (k, k + 1))
+            member = self._member(k, teach, choose, f"{label}member {k + 1} of {count}", begin, end)
+            made.members.append(member)
+            if not len(valid):
+                truth.append(self.y[choose])
+                one, spread = member.predict(member.select(self.inputs, choose))
+                mean.append(one)
+                std.append(spread)
+        if len(valid):
+            truth = [self.y[valid]]
+            one, spread = made.predict_inputs(made.members[0].select(self.inputs, valid))
+            mean, std = [one], [spread]
+        truths, means, stds = np.concatenate(truth), np.concatenate(mean), np.concatenate(std)
+        made.calibrate(truths, means, stds)
+        seen = self.materials.take(train).compositions
+        made.elements = tuple(np.unique(seen.numbers[seen.fractions > 0]).tolist())
+        self.left_out = _scores(Judged([], truths, means, stds * made.factor), 0)
+        return made
+
+    def cross_validate(self, split: Split) -> tuple[Ensemble, Judged]:
+        """Each official fold judged by an ensemble that saw the others; all members together are what is kept."""
+        parts, kept, factors = [], [], []
+        for k, test in enumerate(split.outer):
+            low, high = k / len(split.outer), (k + 1) / len(split.outer)
+            rest = np.setdiff1d(split.train, test)
+            one = self.ensemble(rest, np.zeros(0, dtype=np.int64), f"fold {k + 1} of {len(split.outer)}, ", low, high)
+            parts.append(self.judge(one, test))
+            kept += one.members
+            factors.append(one.factor)
+        whole = Ensemble(self.order.model, self.settings, self.order.targets, kept, np.mean(factors, axis=0))
+        seen = self.materials.compositions
+        whole.elements = tuple(np.unique(seen.numbers[seen.fractions > 0]).tolist())
+        formulas = [formula for part in parts for formula in part.formulas]
+        joined = (np.concatenate([getattr(part, name) for part in parts]) for name in ("truth", "mean", "std"))
+        return whole, Judged(formulas, *joined)
+
+    def judge(self, ensemble: Ensemble, rows: np.ndarray) -> Judged:
+        """Predictions of rows of the table."""
+        mean, std = ensemble.predict_inputs(ensemble.members[0].select(self.inputs, rows))
+        return Judged([self.materials.formulas[i] for i in rows], self.y[rows], mean, std)
+
+    def _affordable(self, train: np.ndarray, share: float) -> int:
+        """How many members the budget lets have half their epochs; all of them where there is no budget."""
+        order, model = self.order, self.model(0)
+        schedule = model.schedule
+        if order.budget_s is None or schedule is None or order.members < 2:
+            return order.members
+        few = train[: 6 * schedule.batch]
+        none = np.zeros(0, dtype=np.int64)
+        quick = Run(device=order.device, dtype=order.dtype, epochs=1)
+        model.fit(self.inputs, self.y, few[: schedule.batch], none, quick)  # the first batch pays for starting up
+        begin = time.monotonic()
+        model.fit(self.inputs, self.y, few, none, quick)
+        epoch_s = (time.monotonic() - begin) * len(train) / len(few)
+        wanted = 0.5 * epoch_s * (order.epochs or schedule.epochs)
+        return int(np.clip(self._left_s() * share / max(wanted, 1e-6), 1, order.members))
+
+    def _left_s(self) -> float:
+        assert self.order.budget_s is not None
+        return max(1.0, 0.95 * self.order.budget_s - (time.monotonic() - self.began))
+
+    def _member(self, k: int, teach: np.ndarray, choose: np.ndarray, words: str, low: float, high: float) -> Any:
+        order = self.order
+        name = words.replace(" ", "-").replace(",", "")
+        finished, unfinished = order.out / PARTS / f"{name}.npz", order.out / PARTS / f"{name}.resume"
+        model = self.model(order.seed * 1000 + k)
+        if finished.exists():
+            arrays, header = checkpoint.load(finished)
+            model.restore(arrays)
+            self.histories.append(History([tuple(row) for row in header["rows"]], header["best"]))
+            return model
+        warm = self.start is not None
+        if self.start is not None:
+            model.restore(self.start.members[k % len(self.start.members)].arrays())
+        budget = None
+        if order.budget_s is not None:
+            budget = self._left_s() * (high - low) / max(1.0 - low, 1e-9)
+
+        def tell(epoch: int, progress: float, _loss: float, error: float) -> None:
+            self.report(f"{words}, epoch {epoch}, MAE {error:.4g}", low + (high - low) * progress)
+
+        run = Run(order.device, order.dtype, budget, order.epochs, unfinished, tell, warm)
+        self.report(words, low)
+        history = model.fit(self.inputs, self.y, teach, choose, run)
+        self.histories.append(history)
+        checkpoint.save(finished, model.arrays(), {"rows": history.rows, "best": history.best_epoch})
+        unfinished.unlink(missing_ok=True)
+        return model
+
+
+def _judge_file(ensemble: Ensemble, order: Order) -> Judged:
+    assert order.test is not None
+    materials = read_materials(order.test, where=order.where)
+    truth = np.stack([materials.numbers_of(name) for name in order.targets], axis=1)
+    mean, std, _ = ensemble.predict(materials)
+    return Judged(materials.formulas, truth, mean, std)
+
+
+def _scores(judged: Judged, k: int) -> dict[str, float]:
+    """MAE, RMSE, coverage of the 90 % interval, n; rows without a truth or a prediction are counted apart."""
+    truth, mean, std = judged.truth[:, k], judged.mean[:, k], judged.std[:, k]
+    asked = ~np.isnan(truth)
+    known = asked & ~np.isnan(mean)
+    if not known.any():
+        raise DataError("no test row has a target and a prediction; check the test file's columns")
+    error = mean[known] - truth[known]
+    return {
+        "mae": float(np.abs(error).mean()),
+        "rmse": float(np.sqrt((error**2).mean())),
+        "coverage90": coverage(truth[known], mean[known], std[known]),
+        "n": int(known.sum()),
+        "not_judged": int(asked.sum() - known.sum()),
+        "mae_of_the_median": float(np.abs(truth[known] - np.median(truth[known])).mean()),
+    }
+
+
+def _plan(order: Order) -> dict[str, Any]:
+    """What the folder must have been begun for, to go on in it. Raises DataError where it holds something else."""
+    if (order.out / METRICS).exists():
+        raise DataError(f"{order.out} holds a trained model already; give another --out, or delete it")
+    plan = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(order).items() if k != "out"}
+    plan = json.loads(json.dumps({**plan, "data_sha256": file_digest(order.data) if order.data.exists() else ""}))
+    file = order.out / PLAN
+    if file.exists() and (old := json.loads(file.read_text())) != plan:
+        changed = ", ".join(sorted(k for k in plan if old.get(k) != plan[k]))
+        raise DataError(f"{order.out} is of another training ({changed} differ); give another --out, or delete it")
+    return plan
+
+
+def _write_json(path: Path, value: Any) -> None:
+    temporary = path.with_name(f".{path.name}")
+    temporary.write_text(json.dumps(value, indent=1) + "\n")
+    temporary.replace(path)
+
+
+def _count(reasons: Sequence[str]) -> dict[str, int]:
+    """Reason -> how many rows; numbers in the reasons are taken out, so that alike ones go together."""
+    import re
+
+    out: dict[str, int] = {}
+    for reason in reasons:
+        words = re.sub(r"[\d.]+", "#", re.sub(r"'[^']*'", "a formula", reason)).partition(": ")[0][:100]
+        out[words] = out.get(words, 0) + 1
+    return out
+
+
+def symbols_of(numbers: Sequence[int]) -> list[str]:
+    """Symbols of atomic numbers."""
+    known = {number: symbol for symbol, number in element_numbers().items()}
+    return [known[number] for number in numbers]

@@ -1,0 +1,100 @@
+"""Forests, support vectors, Gaussian processes, and intervals that hold."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from models.blocks.calibration import AdaptiveFactor, conformal_factor, coverage
+from models.blocks.kernels import GaussianProcess, SupportVectors
+from models.blocks.trees import Forest
+from models.errors import DataError, NotFittedError
+
+
+def problem(n: int = 150, seed: int = 0):
+    draw = np.random.default_rng(seed)
+    X = draw.uniform(-1, 1, size=(n, 4))
+    X[:, 3] = 7.0  # a column that says nothing
+    return X, 1000.0 + 100.0 * np.sin(3 * X[:, 0]) + 30.0 * X[:, 1] + draw.normal(size=n)
+
+
+MAKERS = [lambda: Forest(trees=60), lambda: Forest(trees=60, bootstrap=True), SupportVectors, GaussianProcess]
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_a_regressor_learns_and_comes_back_from_its_arrays(make):
+    X, y = problem()
+    regressor = make()
+    regressor.fit(X[:120], y[:120])
+    mean, std = regressor.predict(X[120:])
+    assert np.abs(mean - y[120:]).mean() < 0.5 * np.abs(y - np.median(y)).mean()
+    assert (std >= 0).all() and std.mean() > 0
+    copy = make()
+    copy.restore(regressor.arrays())
+    assert np.array_equal(copy.predict(X[120:])[0], mean)
+    assert np.array_equal(copy.predict(X[120:])[1], std)
+
+
+def test_a_forest_walks_as_scikit_learn_does():
+    from sklearn.ensemble import ExtraTreesRegressor
+
+    X, y = problem()
+    forest = Forest(trees=20, features=0.5, seed=3)
+    forest.fit(X, y)
+    theirs = ExtraTreesRegressor(20, max_features=0.5, random_state=3).fit(X.astype(np.float32), y)
+    assert forest.predict(X)[0] == pytest.approx(theirs.predict(X.astype(np.float32)), abs=1e-9)
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_an_unfitted_regressor_says_so(make):
+    with pytest.raises((NotFittedError, DataError)):
+        make().arrays()
+
+
+def test_a_damaged_forest_is_refused_and_not_walked_for_ever():
+    X, y = problem()
+    forest = Forest(trees=3)
+    forest.fit(X, y)
+    arrays = forest.arrays()
+    arrays["left_child"] = np.where(arrays["left_child"] > 0, 0, arrays["left_child"])  # a circle
+    with pytest.raises(DataError, match="damaged"):
+        Forest().restore(arrays)
+
+
+def test_a_process_is_less_sure_far_away():
+    X, y = problem()
+    process = GaussianProcess()
+    process.fit(X[:, :2], y)
+    near, far = process.predict(X[:5, :2])[1], process.predict(X[:5, :2] + 10)[1]
+    assert far.min() > 2 * near.max()
+
+
+def test_conformal_intervals_cover_what_they_say_whatever_the_errors_look_like():
+    draw = np.random.default_rng(0)
+    covered = []
+    for _ in range(40):
+        scale = draw.uniform(0.5, 2.0, 400)
+        error = draw.standard_t(2.5, 400) * scale
+        factor = conformal_factor(error[:200], np.zeros(200), scale[:200])
+        covered.append(coverage(error[200:], np.zeros(200), factor * scale[200:]))
+    assert np.mean(covered) == pytest.approx(0.9, abs=0.02)
+
+
+def test_an_infinite_sample_of_gaussians_needs_no_factor():
+    error = np.random.default_rng(0).normal(size=20_000)
+    assert conformal_factor(error, np.zeros(20_000), np.ones(20_000)) == pytest.approx(1.0, abs=0.02)
+
+
+def test_under_drift_fifty_results_bring_the_intervals_back():
+    draw = np.random.default_rng(1)
+    before = []
+    after = []
+    for _ in range(30):
+        adaptive = AdaptiveFactor(np.abs(draw.normal(size=200)))
+        shifted = 2.5 * draw.normal(size=250)
+        before.append(coverage(shifted[50:], np.zeros(200), np.full(200, adaptive.factor)))
+        for error in shifted[:50]:
+            adaptive.update(error, 0.0, 1.0)
+        after.append(coverage(shifted[50:], np.zeros(200), np.full(200, adaptive.factor)))
+    assert np.mean(before) < 0.6
+    assert 0.85 <= np.mean(after) <= 0.95
