@@ -359,10 +359,10 @@ EndingRule = Literal["budget", "hours", "target", "improvement", "worth", "exhau
 
 
 class CampaignFinished(Decision):
-    """Nothing more to do: which rule ended the campaign, and in words."""
+    """Nothing more to do: which rule ended the campaign (journals from before there were rules do not say), in words."""
 
     kind: Literal["campaign_finished"] = "campaign_finished"
-    rule: EndingRule
+    rule: EndingRule | Literal[""] = ""
     reason: str
     finish_s: float
 

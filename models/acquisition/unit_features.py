@@ -113,7 +113,7 @@ class FeatureScaling:
 
     def names(self, feature_names: Sequence[str]) -> tuple[str, ...]:
         """Names of the columns in the unit cube, of those of the raw features."""
-        return tuple(feature_names[k] for k in self._kept) if len(self._kept) else ("",)
+        return tuple(feature_names[int(k)] for k in self._kept) if len(self._kept) else ("",)
 
     def __call__(self, features: np.ndarray) -> np.ndarray:
         """(n, d) raw features -> (n, columns) in the unit cube; points beyond the pool may lie outside, not far.

@@ -145,14 +145,17 @@ class Fuses:
         """Points before, amid and after a method that ends in a COMMIT on the connection ``self.<database>``."""
         real = getattr(owner, method)
 
-        def amid(sql: str) -> None:
-            if sql == "COMMIT":
-                self.at(where, "amid")
-
         @functools.wraps(real)
         def wrapped(this: Any, *arguments: Any) -> Any:
             if not only(this, *arguments):
                 return real(this, *arguments)
+
+            def amid(sql: str) -> None:
+                if sql == "COMMIT":
+                    if getattr(this, "_log", None) is not None:
+                        done(*arguments)  # on disk in the common log by now
+                    self.at(where, "amid")
+
             self.at(where, "before")
             connection = getattr(this, database)
             with getattr(this, "_guard", contextlib.nullcontext()):  # a ledger's connection is shared by threads

@@ -71,13 +71,13 @@ lab:
 compute: {{backend: local}}
 """
 
-LOOKS_BACK, UNCOUNTED = "look back", 1_000_000
+LOOKS_BACK, ASKS, UNCOUNTED = "look back", "send query", 1_000_000
 AROUND, IN_COMMIT = ("before", "after"), ("before", "amid", "after")
 CONTROLLER: dict[str, tuple[tuple[str, ...], int]] = {
     "journal commit": (IN_COMMIT, 7),
     "send command": (AROUND, 3),
     "send acknowledge": (AROUND, 3),
-    "send query": (AROUND, 1),
+    ASKS: (AROUND, 1),
     "report arrives": (AROUND, 3),
     "start host": (AROUND, 2),
 }
@@ -196,10 +196,11 @@ def live(folder: Path, seed: int, blind: bool, points: list[Point], undisturbed:
 
 
 def _company(points: list[Point]) -> list[Point]:
-    """Who is to look back must have been killed amid an act; where nobody else does it, an uncounted point does."""
+    """Who is to look back must have been killed amid an act, and a controller asks about what a host that is gone was
+    doing; where no point brings that about, an uncounted one does."""
     alone = {"kiln", "gauge"}
     alone -= {point.process for point in points if point.where != LOOKS_BACK}
-    alone &= {point.process for point in points}
+    alone &= {"kiln" if point.where == ASKS else point.process for point in points}
     return [Point(UNCOUNTED, name, "act", "before") for name in sorted(alone)]
 
 
