@@ -359,7 +359,7 @@ EndingRule = Literal["budget", "hours", "target", "improvement", "worth", "exhau
 
 
 class CampaignFinished(Decision):
-    """Nothing more to do: which rule ended the campaign (journals from before there were rules do not say), in words."""
+    """Nothing more to do: which rule ended the campaign (older journals do not say), in words."""
 
     kind: Literal["campaign_finished"] = "campaign_finished"
     rule: EndingRule | Literal[""] = ""
