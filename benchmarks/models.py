@@ -175,7 +175,8 @@ def speed(arguments: argparse.Namespace) -> None:
         def step(m: Scaled = scaled, x: Any = inputs, o: Any = optimizer, t: torch.Tensor = target) -> None:
             m.train()
             for rows in torch.arange(1024).split(256):
-                loss = laplace_loss(*m(x.batch(rows)), t)
+                mean, width = m(x.batch(rows))
+                loss = laplace_loss(mean, width, t)
                 o.zero_grad()
                 loss.backward()
                 o.step()

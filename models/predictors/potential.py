@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -89,7 +92,9 @@ class CHGNetPotential:
         out = []
         for start in range(0, len(cells), _BATCH):
             graphs = [self._model.graph_converter(to_pymatgen(cell)) for cell in cells[start : start + _BATCH]]
-            found = self._model.predict_graph(graphs, batch_size=_BATCH, **wanted)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message="Converting a tensor")  # CHGNet's own, of its volumes
+                found = self._model.predict_graph(graphs, batch_size=_BATCH, **wanted)
             out += found if isinstance(found, list) else [found]
         return out
 
@@ -193,9 +198,7 @@ def from_pymatgen(structure: Any) -> Cell:
 
 @cache
 def _chgnet(device: str) -> Any:
-    import warnings
-
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         from chgnet.model.model import CHGNet
 

@@ -76,6 +76,7 @@ def train(order: Order, report: Report | None = None) -> dict[str, Any]:
     """
     began = time.monotonic()
     plan = _plan(order)
+    tested = _test_table(order)  # looked over first: its faults must not cost a training
     materials = read_materials(order.data, where=order.where)
     probe = build_model(order.model, targets=len(order.targets), uses=order.uses, crude=order.crude)
     uses = order.uses or tuple(
@@ -101,8 +102,9 @@ def train(order: Order, report: Report | None = None) -> dict[str, Any]:
         ensemble = trainer.ensemble(split.train, split.valid, "", 0.0, 1.0)
         judged = trainer.judge(ensemble, split.test)
     trained_s = time.monotonic() - began
-    if order.test is not None:
-        judged = _judge_file(ensemble, order)
+    if tested is not None:
+        mean, std, _ = ensemble.predict(tested[0])
+        judged = Judged(tested[0].formulas, tested[1], mean, std)
     metrics = {
         "model": order.model,
         "target": order.targets[0],
@@ -261,12 +263,18 @@ class _Trainer:
         return model
 
 
-def _judge_file(ensemble: Ensemble, order: Order) -> Judged:
-    assert order.test is not None
-    materials = read_materials(order.test, where=order.where)
+def _test_table(order: Order) -> tuple[Materials, np.ndarray] | None:
+    """The test file's rows and targets (n, t); ``where`` applies as far as it has the columns."""
+    if order.test is None:
+        return None
+    materials = read_materials(order.test)
+    for column, _, value in (condition.partition("=") for condition in order.where):
+        if column in materials.columns:
+            materials = materials.take(np.flatnonzero([str(x) == value for x in materials.columns[column]]))
     truth = np.stack([materials.numbers_of(name) for name in order.targets], axis=1)
-    mean, std, _ = ensemble.predict(materials)
-    return Judged(materials.formulas, truth, mean, std)
+    if np.isnan(truth[:, 0]).all():
+        raise DataError(f"{order.test} has no row with a number in {order.targets[0]!r} to judge by")
+    return materials, truth
 
 
 def _scores(judged: Judged, k: int) -> dict[str, float]:

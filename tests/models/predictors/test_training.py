@@ -60,6 +60,13 @@ def test_a_test_file_judges_and_teaches_nothing(table, tmp_path):
     assert metrics["n_train"] == 180
 
 
+def test_a_test_file_that_cannot_judge_is_refused_before_any_training(table, tmp_path):
+    as_frame(TABLE.take(np.arange(20))).to_parquet(tmp_path / "held.parquet")
+    with pytest.raises(DataError, match="no column 'y'"):
+        train(order(table, tmp_path / "m", test=tmp_path / "held.parquet"))
+    assert not (tmp_path / "m").exists()
+
+
 def test_official_folds_judge_in_turn(table, tmp_path):
     metrics = train(order(table, tmp_path / "m", model="melting-gp", split="fold"))
     assert metrics["test"]["n"] == 180
