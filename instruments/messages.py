@@ -363,9 +363,8 @@ class Outbox:
             "acknowledges": acknowledges,
         }
         # Our own values, checked where they came from and again by whoever reads them: no Message need be made.
-        return _bounded(
-            f'{json.dumps(head)[:-1]}, "body": {body.model_dump_json()}}}'.encode(), body.verb, report, frames
-        )
+        envelope = json.dumps(head, separators=(",", ":"))[:-1]
+        return _bounded(f'{envelope},"body":{body.model_dump_json()}}}'.encode(), body.verb, report, frames)
 
 
 class Inbox:
