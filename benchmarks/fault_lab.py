@@ -198,7 +198,7 @@ class Bench:
             state = self.run.load()
             if state.finished:
                 return resumes
-            for unknown in describe_unknown(state):
+            for unknown in describe_unknown(self.run, state):
                 reconcile(self.run, unknown["command"], "discard", by="benchmark", reason="killed amid its move")
             self.resume().wait(HANGS_S)
         raise RuntimeError(f"not finished after 10 resumes; see {self.folder / 'words.log'}")

@@ -240,7 +240,7 @@ def stop(folder: Path, size: Size) -> str:
             raise RuntimeError(f"the stop is not complete: {done}")
         told.append((next(line["t"] for line in bench.book("stop") if line["t"] >= begin) - begin) * 1e3)
         controller.wait(HANGS_S)
-        for unknown in describe_unknown(bench.run.load()):
+        for unknown in describe_unknown(bench.run, bench.run.load()):
             reconcile(bench.run, unknown["command"], "discard", by="benchmark", reason="stopped")
         estop.reset(lab, runs, by="benchmark", reason="measured")
     again = bench.counts().twice
