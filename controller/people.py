@@ -43,16 +43,16 @@ def ask(
     client = Client(context, keys=lab.keys, name=key)
     outbox = Outbox(uuid.uuid4().hex)
     try:
-        deadline, next_send = time.monotonic() + timeout_s, 0.0
+        deadline, next_send, sent = time.monotonic() + timeout_s, 0.0, False
         while time.monotonic() < deadline and lab.holder() is not None:
             endpoints = read_endpoints(lab.endpoint_file)
             if endpoints and endpoints["stop"] != client.endpoint:
                 client.connect(endpoints["stop"])
-                next_send = 0.0
+                next_send, sent = 0.0, False
             if client.socket is not None and time.monotonic() >= next_send:
                 sent = client.send(outbox.wrap(request))
                 next_send = time.monotonic() + (RESEND_S if sent else 0.0)
-            if client.socket is None or not client.socket.poll(20):
+            if client.socket is None or not client.socket.poll(20 if sent else 1):  # the handshake takes a moment
                 time.sleep(POLL_S if client.socket is None else 0.0)
                 continue
             while (frames := client.receive()) is not None:
