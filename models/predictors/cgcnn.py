@@ -31,18 +31,21 @@ class CGCNN(NeuralModel):
 
     def network(self) -> nn.Module:
         """Embedding, three convolutions, pool, trunk."""
-        return _Network(self.targets, len(self.uses))
+        return GatedNetwork(self.targets, len(self.uses), reach_A=8.0, hidden=[128, 128])
 
 
-class _Network(nn.Module):
-    def __init__(self, targets: int, extra: int, width: int = 64) -> None:
+class GatedNetwork(nn.Module):
+    """Three gated convolutions on graphs whose edges have a ``distance`` up to ``reach_A``, a mean pool and a trunk."""
+
+    def __init__(self, targets: int, extra: int, *, reach_A: float, hidden: list[int], width: int = 64) -> None:
         super().__init__()
         self.embedding = ElementEmbedding(width)
-        self.distance = GaussianExpansion(0.0, 8.0, 41)
+        self.distance = GaussianExpansion(0.0, reach_A, 41)
         self.layers = nn.ModuleList(GatedConv(width, 41) for _ in range(3))
-        self.trunk = Trunk(width, [128, 128], targets, extra=extra)
+        self.trunk = Trunk(width, hidden, targets, extra=extra)
 
     def forward(self, batch: Batch) -> Tensor:
+        """Return what the trunk makes of each graph."""
         x, e = self.embedding(batch.number), self.distance(batch.edge["distance"])
         for layer in self.layers:
             x, e = layer(x, e, batch)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import nn
 
-from models.blocks.convolutions import ElementEmbedding, GatedConv, GaussianExpansion, Trunk, mean_pool
 from models.blocks.fitting import Schedule
-from models.blocks.graphs import Batch, GraphSet, metal_graphs
+from models.blocks.graphs import GraphSet, metal_graphs
 from models.blocks.materials import Materials
+from models.predictors.cgcnn import GatedNetwork
 from models.predictors.property import NeuralModel
 
 
@@ -30,19 +30,4 @@ class MetalLinkedNet(NeuralModel):
 
     def network(self) -> nn.Module:
         """Embedding, three convolutions, pool, trunk."""
-        return _Network(self.targets, len(self.uses))
-
-
-class _Network(nn.Module):
-    def __init__(self, targets: int, extra: int, width: int = 64) -> None:
-        super().__init__()
-        self.embedding = ElementEmbedding(width)
-        self.distance = GaussianExpansion(0.0, 16.0, 41)
-        self.layers = nn.ModuleList(GatedConv(width, 41) for _ in range(3))
-        self.trunk = Trunk(width, [128], targets, extra=extra)
-
-    def forward(self, batch: Batch) -> Tensor:
-        x, e = self.embedding(batch.number), self.distance(batch.edge["distance"])
-        for layer in self.layers:
-            x, e = layer(x, e, batch)
-        return self.trunk(mean_pool(x, batch), batch.extra)
+        return GatedNetwork(self.targets, len(self.uses), reach_A=16.0, hidden=[128])
