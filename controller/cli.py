@@ -14,6 +14,7 @@ from controller.cli_bench import add_bench_commands
 from controller.cli_lab import add_lab_commands
 from controller.cli_models import add_model_commands
 from controller.cli_people import add_people_commands
+from controller.cli_values import positive
 from controller.errors import AthanorError
 
 EXIT_CODES = """exit codes:
@@ -57,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("file", type=Path, metavar="FILE", help="the campaign, YAML")
     run.add_argument("--dir", type=Path, help="where the run lives; default: runs/NAME-001, runs/NAME-002, ...")
     run.add_argument("--seed", type=_natural, help="instead of the file's seed")
-    run.add_argument("--budget", type=_positive, help="experiments, instead of the file's budget")
+    run.add_argument("--budget", type=positive, help="experiments, instead of the file's budget")
     _add_takeover(run)
     _add_display(run)
 
@@ -142,13 +143,6 @@ def _natural(text: str) -> int:
     value = int(text)
     if value < 0:
         raise argparse.ArgumentTypeError("must be 0 or more")
-    return value
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
     return value
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from controller.cli_values import positive
 from controller.errors import CampaignError
 
 
@@ -28,18 +28,11 @@ def add_bench_commands(commands: Any, add: Callable[..., Any]) -> None:
         "--multi", action="store_true", help="several objectives: hypervolume regret against qLogNEHVI, ParEGO, random"
     )
     planning.add_argument("--methods", nargs="+", metavar="NAME", help="default: all that are installed")
-    planning.add_argument("--seeds", type=_positive, default=20, help="campaigns a pool (default: %(default)s)")
+    planning.add_argument("--seeds", type=positive, default=20, help="campaigns a pool (default: %(default)s)")
     planning.add_argument(
-        "--budget", type=_positive, default=40, help="experiments a campaign, the starting ones counted (40)"
+        "--budget", type=positive, default=40, help="experiments a campaign, the starting ones counted (40)"
     )
     planning.add_argument("--out", type=Path, metavar="DIR", help="write curves.csv, curves.png and tables.md here")
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
-    return value
 
 
 def _planning(arguments: Any) -> int:

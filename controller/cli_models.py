@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from controller.cli_values import positive
 from controller.errors import CampaignError
 
 TRAIN = "athanor train --model roost --data supercon.csv.gz --target Tc_K --out models/tc"
@@ -40,8 +41,8 @@ def add_model_commands(commands: Any, add: Callable[..., Any]) -> None:
     train.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ... (default: %(default)s)")
     train.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"), help="of the matrix products")
     train.add_argument("--seed", type=int, default=0, help="of everything that is drawn (default: %(default)s)")
-    train.add_argument("--members", type=_positive, default=5, help="of the ensemble (default: %(default)s)")
-    train.add_argument("--epochs", type=_positive, help="instead of the model's own")
+    train.add_argument("--members", type=positive, default=5, help="of the ensemble (default: %(default)s)")
+    train.add_argument("--epochs", type=positive, help="instead of the model's own")
     train.add_argument("--budget-minutes", type=_minutes, metavar="M", help="training ends in time for this")
     train.add_argument("--start", type=Path, metavar="DIR", help="go on from a trained model's weights")
     train.add_argument("--quiet", action="store_true", help="no progress")
@@ -54,13 +55,6 @@ def add_model_commands(commands: Any, add: Callable[..., Any]) -> None:
     predict.add_argument("dir", type=Path, metavar="DIR", help="of `athanor train --out`")
     predict.add_argument("file", type=Path, metavar="FILE", help="Parquet, CSV, folder of CIF/POSCAR")
     predict.add_argument("--out", required=True, type=Path, metavar="CSV", help="mean, std and flag a row")
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
-    return value
 
 
 def _minutes(text: str) -> float:
