@@ -26,6 +26,16 @@ class Operation(BaseModel):
     max_wait_h: float | None = Field(default=None, ge=0)
 
 
+class Interval(BaseModel):
+    """A believed value between two bounds that hold it nine times of ten."""
+
+    model_config = ConfigDict(frozen=True)
+
+    value: float
+    low: float
+    high: float
+
+
 class Route(BaseModel):
     """How to make and measure one candidate.
 
@@ -35,6 +45,12 @@ class Route(BaseModel):
         operations: in order.
         reason: why this route, in words and numbers that a chemist can argue with.
         score: higher is better; routes come best first.
+        target: reduced formula of what is to be made; empty where no chemistry is planned.
+        precursors: reduced formulas of what it is made from (a paper names them without amounts), sorted.
+        temperature_C: highest temperature of the synthesis.
+        hours: at this temperature.
+        atmosphere: ``air``, ``O2``, ``N2``, ``Ar``, ``H2/N2``, ``vacuum``; empty: not known.
+        numbers: what speaks for and against the route, the unit in the name (``reaction_energy_eV_per_atom``).
     """
 
     model_config = ConfigDict(frozen=True)
@@ -44,3 +60,9 @@ class Route(BaseModel):
     operations: tuple[Operation, ...]
     reason: str
     score: float = 0.0
+    target: str = ""
+    precursors: tuple[str, ...] = ()
+    temperature_C: Interval | None = None
+    hours: Interval | None = None
+    atmosphere: str = ""
+    numbers: dict[str, float] = Field(default_factory=dict)

@@ -92,9 +92,11 @@ def test_without_a_fault_the_reading_is_true(bench):
 @pytest.mark.parametrize("fault", ["noise", "drift_per_s"])
 def test_noise_and_drift_reach_the_reading(bench, fault):
     setattr(bench.dial, fault, {1e-3: 1e-4, 1e-9: 1.0, 5.0: 0.1, 80.0: 2.0}[bench.truth])
-    first = bench.run().readings[bench.reading]
-    time.sleep(0.05)  # a drift needs time to show in the last digit
-    assert bench.run().readings[bench.reading] != first
+    readings = set()
+    for _ in range(6):  # a coarse display may show the same digits twice
+        readings.add(bench.run().readings[bench.reading])
+        time.sleep(0.05)  # a drift needs time to show in the last digit
+    assert len(readings) > 1
 
 
 def test_a_frozen_reading_is_a_fault_of_the_furnace_and_the_same_number_from_the_others(bench):
