@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -47,7 +48,11 @@ class Registry(BaseModel):
 
     def find(self, public_key: str) -> PublicKey | None:
         """Return the entry of a z85 public key, or None."""
-        return next((entry for entry in self.keys if entry.public_key == public_key), None)
+        return self._by_key.get(public_key)
+
+    @cached_property
+    def _by_key(self) -> dict[str, PublicKey]:
+        return {entry.public_key: entry for entry in self.keys}
 
     def named(self, name: str) -> PublicKey:
         """Return the entry of a name. Raises LabError."""

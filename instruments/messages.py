@@ -8,9 +8,9 @@ words, with its JSON Schema, is ``docs/protocol.md``.
 from __future__ import annotations
 
 import json
+import time
 import uuid
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, PrivateAttr, ValidationError
@@ -346,25 +346,27 @@ class Outbox:
 
     def __init__(self, session: str, epoch: int = 0):
         self.session, self.epoch, self._sequence = session, epoch, 0
-        self._unique = uuid.uuid4().hex[:16]
+        self._quoted, self._unique = json.dumps(session), uuid.uuid4().hex[:16]
+        self._second, self._sent = 0, ""
 
     def wrap(self, body: Any, acknowledges: tuple[str, ...] = ()) -> list[bytes]:
         """Return the frames of the next message that says ``body``. Raises ProtocolError where it is too large."""
         self._sequence += 1
         report = _report_in(body)
-        frames = report.frames if report else ()
-        head = {
-            "protocol": PROTOCOL,
-            "id": f"{self._unique}-{self._sequence}",
-            "session": self.session,
-            "epoch": self.epoch,
-            "sequence": self._sequence,
-            "sent": datetime.now(UTC).isoformat(timespec="milliseconds"),
-            "acknowledges": acknowledges,
-        }
         # Our own values, checked where they came from and again by whoever reads them: no Message need be made.
-        envelope = json.dumps(head, separators=(",", ":"))[:-1]
-        return _bounded(f'{envelope},"body":{body.model_dump_json()}}}'.encode(), body.verb, report, frames)
+        head = (
+            f'{{"protocol":{PROTOCOL},"id":"{self._unique}-{self._sequence}","session":{self._quoted},'
+            f'"epoch":{self.epoch},"sequence":{self._sequence},"sent":"{self._now()}",'
+            f'"acknowledges":{json.dumps(acknowledges) if acknowledges else "[]"},"body":'
+        )
+        said = body.__pydantic_serializer__.to_json(body)
+        return _bounded(b"%b%b}" % (head.encode(), said), body.verb, report, report.frames if report and report.arrays else ())
+
+    def _now(self) -> str:
+        second, rest = divmod(time.time_ns(), 1_000_000_000)
+        if second != self._second:
+            self._second, self._sent = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        return f"{self._sent}.{rest // 1_000_000:03d}+00:00"
 
 
 class Inbox:
@@ -423,14 +425,14 @@ def decode(frames: Sequence[bytes]) -> Message:
     if len(frames[0]) > MAX_JSON_BYTES:
         raise ProtocolError(f"a JSON frame of {len(frames[0])} bytes; at most {MAX_JSON_BYTES} are allowed")
     try:
-        message = Message.model_validate_json(frames[0])
+        message = Message.__pydantic_validator__.validate_json(frames[0])
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "message"
         raise ProtocolError(f"{where}: {first['msg']}"[:500]) from None
     report = _report_in(message.body)
     check_frames(report.arrays if report else (), frames[1:])
-    if report is not None:
+    if report is not None and report.arrays:
         report._frames = tuple(frames[1:])
     return message
 

@@ -36,6 +36,7 @@ HIGH_WATER = 64
 HANDSHAKE_MS = 5_000
 DEAD_S = 4
 """A connection whose other end does not answer the kernel for so long is dropped."""
+_POLLIN, _MORE = int(zmq.POLLIN), int(zmq.SNDMORE | zmq.NOBLOCK)  # arithmetic with enumerations is slow
 _WATCHED = zmq.EVENT_ACCEPTED | zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
 """Never EVENT_HANDSHAKE_FAILED_PROTOCOL: libzmq 4.3.5 sends it for a damaged message too and, in sending it, forgets
 the error that it was about to act upon; the connection then stays, deaf."""
@@ -161,11 +162,10 @@ class Server:
             # The descriptor speaks once: what came between the question and the clearing must not be slept over.
             if not _readable(socket):
                 await arrived.wait()
-        route, *frames = socket.recv_multipart(flags=zmq.NOBLOCK, copy=False)
+        route = socket.recv(zmq.NOBLOCK, copy=False)  # only such a frame knows its sender
+        frames = socket.recv_multipart(zmq.NOBLOCK)
         entry = self._user(route)
-        if entry is None:
-            return None
-        return Peer(entry.name, entry.role, route.bytes), [frame.bytes for frame in frames]
+        return (Peer(entry.name, entry.role, route.bytes), frames) if entry else None
 
     def _user(self, frame: zmq.Frame) -> PublicKey | None:
         try:
@@ -195,7 +195,7 @@ class Server:
         if socket is None:
             return False
         try:
-            socket.send_multipart([route, *frames], flags=zmq.NOBLOCK)
+            _send(socket, [route, *frames])
         except zmq.ZMQError:
             return False
         finally:
@@ -253,7 +253,7 @@ class Client:
         if self.socket is None:
             return False
         try:
-            self.socket.send_multipart(frames, flags=zmq.NOBLOCK)
+            _send(self.socket, frames)
         except zmq.ZMQError:
             return False
         return True
@@ -320,7 +320,13 @@ def _bound(socket: Any) -> str:
 
 
 def _readable(socket: zmq.Socket) -> bool:
-    return bool(socket.get(zmq.EVENTS) & zmq.POLLIN)  # type: ignore[operator]
+    return socket.get(zmq.EVENTS) & _POLLIN != 0  # type: ignore[operator]
+
+
+def _send(socket: zmq.Socket, frames: list[bytes]) -> None:
+    for frame in frames[:-1]:  # what send_multipart does, at half its cost
+        socket.send(frame, _MORE)
+    socket.send(frames[-1], zmq.NOBLOCK)
 
 
 def _harden(socket: Any) -> None:
