@@ -124,7 +124,7 @@ class Dispatcher:
                 log.error("a task of the dispatcher had failed", exc_info=result)
         self._tasks = []
         for flight in self._flights.values():
-            flight.future.cancel()
+            flight.cancel()
         if self._server is not None:
             self._server.close()
             self._server = None
@@ -162,20 +162,18 @@ class Dispatcher:
         """
         flight = self._flights.get(command.command_id)
         if flight is None:
-            flight = Flight(instrument, command, asyncio.get_running_loop().create_future(), on_progress)
+            flight = Flight(instrument, command, on_progress)
             self._flights[command.command_id] = flight
         flight.waiters += 1
         try:
             if (kept := self._reports.get(command.command_id)) is not None:
                 return kept
             await self._pursue(flight)
-            return await asyncio.shield(flight.future)
+            return await flight.wait()
         finally:
             flight.waiters -= 1
             if not flight.waiters and self._flights.get(command.command_id) is flight:
                 del self._flights[command.command_id]
-                if flight.future.done() and not flight.future.cancelled():
-                    flight.future.exception()  # seen
 
     async def _pursue(self, flight: Flight) -> None:
         """Send the command, or ask what became of it; ``_chase`` does so again while there is no answer."""
@@ -193,13 +191,13 @@ class Dispatcher:
             await asyncio.sleep(min(0.1, self._resend_s / 4))
             await self._acknowledge_all()
             now = time.monotonic()
-            for flight in [f for f in self._flights.values() if f.due <= now and not f.future.done()]:
+            for flight in [f for f in self._flights.values() if f.due <= now and f.outcome is None]:
                 info = self.instruments.get(flight.instrument)
                 silent = now - max(flight.begun, info.last_seen if info else 0.0)
                 if silent <= self._loss_timeout_s:
                     await self._pursue(flight)
                     continue
-                flight.future.set_exception(
+                flight.end(
                     InstrumentLost(
                         f"{flight.instrument} has been silent for {silent:.0f} s with command "
                         f"{flight.command.command_id} "
@@ -393,8 +391,8 @@ class Dispatcher:
             del self._reports[next(iter(self._reports))]
         if flight is None:
             self._tell("unexpected", info.name, f"a report ({report.status}) for command {command_id}, which is kept")
-        elif not flight.future.done():
-            flight.future.set_result(report)
+        else:
+            flight.end(report)
 
     async def _known(self, info: InstrumentInfo, known: messages.Known) -> None:
         flight = self._flights.get(known.command_id)
@@ -408,8 +406,7 @@ class Dispatcher:
             self._unknown(known.command_id, known.evidence)
         elif self.stopping:
             reason = f"{info.name} has not begun {known.command_id}: an emergency stop is latched; reset it first"
-            if not flight.future.done():
-                flight.future.set_exception(Refused(reason))
+            flight.end(Refused(reason))
         else:  # absent or received, and nobody works on it: it was never started
             flight.accepted = False
             await self._send(info.name, flight.command)
@@ -420,8 +417,8 @@ class Dispatcher:
             self._tell("refused", info.name, refused.reason)
         elif refused.retry:
             flight.accepted = False
-        elif not flight.future.done():
-            flight.future.set_exception(Refused(f"{info.name} refused command {refused.command_id}: {refused.reason}"))
+        else:
+            flight.end(Refused(f"{info.name} refused command {refused.command_id}: {refused.reason}"))
 
     def _fenced(self, info: InstrumentInfo, epoch: int) -> None:
         """Nothing is unknown by that: what the host has accepted stands in its ledger for whoever asks."""
@@ -430,17 +427,15 @@ class Dispatcher:
             self._fenced_by = epoch
             self._tell("fenced", info.name, detail)
         for command_id in self._flights_of(info.name):
-            future = self._flights[command_id].future
-            if not future.done():
-                future.set_exception(Fenced(f"{info.name} refuses command {command_id}: {detail}"))
+            self._flights[command_id].end(Fenced(f"{info.name} refuses command {command_id}: {detail}"))
 
     def _unknown(self, command_id: str, evidence: str) -> None:
         flight = self._flights[command_id]
-        if not flight.future.done():
+        if flight.outcome is None:
             info = self.instruments.get(flight.instrument)
             ago = f", {time.monotonic() - flight.progress_at:.0f} s before" if flight.progress else ""
             facts = info.health if info else {}
-            flight.future.set_exception(OutcomeUnknown(command_id, f"{evidence}{flight.progress}{ago}", facts))
+            flight.end(OutcomeUnknown(command_id, f"{evidence}{flight.progress}{ago}", facts))
 
     async def _stop_message(self, peer: Peer, body: Any) -> None:
         if peer.role != "host":

@@ -72,11 +72,38 @@ class Flight:
 
     instrument: str
     command: Command
-    future: asyncio.Future[Report]
     on_progress: OnProgress | None
     waiters: int = 0
+    outcome: Report | Exception | None = None
     begun: float = field(default_factory=time.monotonic)
     due: float = 0.0
     accepted: bool = False
     progress: str = ""
     progress_at: float = 0.0
+    _waiting: list[asyncio.Future[None]] = field(default_factory=list)
+
+    async def wait(self) -> Report:
+        """Return the report or raise what there is instead of one; cancelling ends this waiting alone."""
+        if self.outcome is None:
+            waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append(waiting)
+            try:
+                await waiting
+            finally:
+                self._waiting.remove(waiting)
+        if isinstance(self.outcome, Report):
+            return self.outcome
+        raise self.outcome or RuntimeError(f"nobody knows what became of {self.command.command_id}")
+
+    def end(self, outcome: Report | Exception) -> None:
+        """Tell all who wait; only the first outcome counts."""
+        if self.outcome is None:
+            self.outcome = outcome
+            for waiting in self._waiting:
+                if not waiting.done():
+                    waiting.set_result(None)
+
+    def cancel(self) -> None:
+        """Nobody will hear any more of it."""
+        for waiting in self._waiting:
+            waiting.cancel()

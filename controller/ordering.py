@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from actors.orders import Step
 from controller import events as ev
@@ -34,13 +34,20 @@ class Turn:
     def __init__(self, state: State) -> None:
         self.state, self.events = state, list[ev.AnyDecision]()
         self.given, self.ends_s, self.spoken_for = set[str](), dict[str, float](), set[str]()
-        self._homes = free_homes(state)
+        self._homes, self._shares = free_homes(state), dict[str, bool]()
         self._holds = Holds(state, self.ends_s, self.given)
 
-    def idle(self, step: Step) -> list[str]:
+    def idle(self, step: Step) -> Iterator[str]:
         """Free instruments that may take a step, by name."""
         free = self.state.filing.idle.get(step.capability, ())
-        return sorted(name for name in free if self.is_free(name) and self.state.may_take(name, step))
+        return (name for name in sorted(filter(self.is_free, free)) if self.state.may_take(name, step))
+
+    def shares(self, step: Step) -> bool:
+        """True where an idle instrument takes more than one sample in an act of this kind."""
+        free = self.state.filing.idle.get(step.capability, ())
+        if (known := self._shares.get(step.capability)) is None:
+            known = self._shares[step.capability] = any(self.room(name, step) > 1 for name in free)
+        return known
 
     def is_free(self, instrument: str) -> bool:
         """True for an instrument that this turn has not taken."""

@@ -28,6 +28,12 @@ def _serve(state: State, turn: Turn, one: Experiment) -> None:
     step = one.next_step
     if step is None or turn.refuse_unsafe(one, step) or not turn.may_begin([one]):
         return
+    if not turn.shares(step):
+        for instrument in turn.idle(step):
+            if turn.in_time([one], instrument):
+                turn.order([one], instrument)
+                return
+        return
     offers = []
     for instrument in turn.idle(step):
         members = company(turn, one, step, instrument)

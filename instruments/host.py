@@ -30,7 +30,7 @@ from instruments.hosted import EXIT_CONFIG, EXIT_HELD, EXIT_OK, Host
 log = logging.getLogger("athanor.host")
 
 TIDY_S = 1.0
-"""How often to look whether a common log has grown long."""
+"""How often to look whether a log has grown long."""
 
 
 def serve(hosts: Sequence[Host], bell: Bell, selector: BaseSelector, logs: Sequence[GroupLog] = ()) -> int:
@@ -76,11 +76,11 @@ def serve(hosts: Sequence[Host], bell: Bell, selector: BaseSelector, logs: Seque
 
 
 def _tidy(logs: Sequence[GroupLog]) -> None:
-    for common in logs:
+    for redo in logs:
         try:
-            common.tidy()
+            redo.tidy()
         except (OSError, sqlite3.Error) as error:  # nothing is lost, it only grows
-            log.error("the common log cannot be tidied: %s", error)
+            log.error("the log of the process cannot be tidied: %s", error)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -105,15 +105,15 @@ def main(arguments: list[str] | None = None) -> int:
             name = config.name
             if given.linger_s is not None:
                 config = config.model_copy(update={"linger_s": given.linger_s})
-            if (common := config.common_log) is not None and common not in logs:
-                logs[common] = GroupLog(common)
-            hosts.append(Host(config, context, bell, selector, logs[common] if common else None))
+            if config.log not in logs:
+                logs[config.log] = GroupLog(config.log)
+            hosts.append(Host(config, context, bell, selector, logs[config.log]))
         except (OSError, ValidationError, InstrumentError) as error:
             print(f"{name}: {error}", file=sys.stderr)
             return EXIT_HELD if "is held by" in str(error) else EXIT_CONFIG
     code = serve(hosts, bell, selector, list(logs.values()))
-    for common in logs.values():
-        common.close()
+    for redo in logs.values():
+        redo.close()
     if all(host.closed for host in hosts):
         context.term()
     return code

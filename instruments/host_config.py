@@ -59,9 +59,9 @@ class HostConfig(BaseModel):
         return self.workdir / "ledger.sqlite"
 
     @property
-    def common_log(self) -> Path | None:
-        """The log of the process, where instruments share one."""
-        return self.workdir.parent / self.process if self.process else None
+    def log(self) -> Path:
+        """The log of the process; instruments that share one share it."""
+        return self.workdir.parent / self.process if self.process else self.ledger.with_suffix("")
 
     def find(self) -> dict[Channel, str] | None:
         """Where the controller listens, as far as is known now."""

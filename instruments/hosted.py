@@ -75,7 +75,7 @@ class Host:
         context: of the process.
         bell: rung where another thread has something for ``turn``.
         selector: knows the controller's connection with this host as its data.
-        common: the log of a process with several instruments.
+        redo: the log of the process.
     """
 
     def __init__(
@@ -84,12 +84,12 @@ class Host:
         context: zmq.Context,
         bell: Bell,
         selector: BaseSelector,
-        common: GroupLog | None = None,
+        redo: GroupLog,
     ):
         self._config = config
         self._session = uuid.uuid4().hex
         self._work = Client(context, keys=config.keys, name=config.name)
-        self._ledger = Ledger(config.ledger, instrument=config.name, log=common)
+        self._ledger = Ledger(config.ledger, instrument=config.name, log=redo)
         self._events: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._bell, self._selector = bell, selector
         self._descriptor: int | None = None

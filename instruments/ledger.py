@@ -3,10 +3,14 @@
 A command goes ``received -> started -> done`` and never back. ``started`` is on disk before the driver acts and can be
 written once; ``done`` carries the report. A restarted host that finds ``started`` without ``done`` does not know the
 outcome, and says so.
+
+Starts and reports are durable once they are in the log (`instruments.group_log`); the database takes them in a little
+later, many in one transaction. Everything else is durable in the database at once.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -14,15 +18,16 @@ import shutil
 import sqlite3
 import threading
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from instruments.errors import LabError
 from instruments.group_log import GroupLog, records
-from instruments.messages import Command, Report
+from instruments.messages import Command, Report, as_json
 from instruments.process import ProcessLock
 
 State = Literal["received", "started", "done"]
@@ -32,6 +37,9 @@ MIN_FREE_BYTES = 16 << 20
 
 BUSY_S = 0.2
 """Nobody else writes here; whoever does must not make the host miss its heartbeats."""
+
+MAX_NEWS_BYTES = 4 << 20
+"""Arrays beyond this are not kept in memory until the next heartbeat."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
@@ -66,14 +74,24 @@ class Entry:
     acknowledged: bool
 
 
+@dataclass
+class _News:
+    """What the log has of a command and the database not yet."""
+
+    started: tuple[Command, int] | None = None
+    report: Report | None = None
+
+
 class Ledger:
-    """One instrument's ledger, held by one process at a time. Safe to use from several threads.
+    """One instrument's ledger, held by one process at a time.
+
+    ``start`` and ``finish`` belong to one thread, the driver's; the rest may be called from any.
 
     Args:
         path: SQLite file; ``path.lock`` beside it names the process that holds it.
         min_free_bytes: see ``MIN_FREE_BYTES``.
-        instrument: takes in what the common logs of processes, two folders above the file, have of this instrument.
-        log: makes starts and reports durable together with those of other instruments.
+        instrument: whose ledger it is; the logs in its folder and in the one above may speak of others too.
+        log: of the process; None: one of its own, beside the file.
 
     Raises:
         LabError: another living process holds it, or it cannot be opened.
@@ -89,36 +107,42 @@ class Ledger:
     ):
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path, self._min_free_bytes = path, min_free_bytes
-        self._instrument, self._log = instrument, log
         self._lock = ProcessLock(lock_path(path))
         self._lock.acquire(timeout_s=2.0)
         self._guard = threading.RLock()
         self._acknowledgements: list[str] = []
+        self._news: dict[str, _News] = {}
+        self._news_bytes = 0
+        self._synchronous = ""
+        self._own: GroupLog | None = None
         try:
             self._database = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
             self._database.execute("PRAGMA journal_mode=WAL")
-            self._database.execute("PRAGMA synchronous=FULL")
             self._database.executescript(_SCHEMA)
             self._epoch = int(self._fact("epoch", "0"))
-            if instrument:
-                self._take_in(path.parent.parent)
+            self._instrument = instrument or self._fact("instrument", "")
+            self._take_in()
+            if self._fact("instrument", "") != self._instrument:
+                self._remember("instrument", self._instrument)
+            if log is None:
+                log = self._own = GroupLog(path.with_suffix(""))
         except (sqlite3.Error, OSError) as error:
             self._lock.release()
             raise LabError(f"cannot use the ledger {path} ({error}); do not delete it: restore or repair it") from None
-        if log is not None:
-            log.join(instrument, lambda: self._remember("settled", log.file.name))
+        self._log = log
+        log.join(self._instrument, lambda: self._remember("settled", log.file.name))
+        if self._own is not None:
+            self._own.tidy()
 
-    def _take_in(self, folder: Path) -> None:
-        """What a power cut left in the common logs alone."""
+    def _take_in(self) -> None:
+        """What the logs have and the database has not: its last process was killed, or the power failed."""
         with self._transaction() as database:
-            for head, frames in records(folder):
-                if head["instrument"] != self._instrument:
-                    continue
-                for text in head.get("started", ()):
+            for head, frames in records_of(self.path, self._instrument):
+                for text in frames if "epoch" in head else ():
                     _start(database, Command.model_validate_json(text), head["epoch"])
-                for text, count in head.get("done", ()):
-                    mine, frames = frames[:count], frames[count:]
-                    _finish(database, Report.model_validate_json(text).command_id, text, mine)
+                for arrays in head.get("done", ()):
+                    text, mine, frames = frames[0], frames[1 : 1 + arrays], frames[1 + arrays :]
+                    _finish(database, Report.model_validate_json(text).command_id, text.decode(), mine)
 
     def close(self) -> None:
         """Write what waits and give the ledger up."""
@@ -127,6 +151,9 @@ class Ledger:
                 self.flush()
             finally:
                 self._database.close()
+                if self._own is not None:
+                    self._own.close()
+                    self._own = None
                 self._lock.release()
 
     @property
@@ -152,13 +179,25 @@ class Ledger:
     def find(self, command_id: str) -> Entry | None:
         """Return what is known of a command, or None."""
         with self._guard:
+            news = self._news.get(command_id)
+            if news and news.started:
+                command, state = news.started[0], "done" if news.report else "started"
+                return Entry(command, digest(command), state, 1, "", False)
             row = self._database.execute(
                 "SELECT command, digest, state, starts, evidence, acknowledged FROM commands WHERE command_id = ?",
                 (command_id,),
             ).fetchone()
         if row is None:
             return None
-        return Entry(Command.model_validate_json(row[0]), row[1], row[2], row[3], row[4], bool(row[5]))
+        state = "done" if news and news.report else row[2]
+        return Entry(Command.model_validate_json(row[0]), row[1], state, row[3], row[4], bool(row[5]))
+
+    def _state(self, command_id: str) -> State | None:
+        with self._guard:
+            if news := self._news.get(command_id):
+                return "done" if news.report else "started"
+            row = self._database.execute("SELECT state FROM commands WHERE command_id = ?", (command_id,)).fetchone()
+        return row[0] if row else None
 
     def receive(self, command: Command, epoch: int) -> None:
         """Write ``received``; no change where the command is known."""
@@ -183,13 +222,12 @@ class Ledger:
         free = shutil.disk_usage(self.path.parent).free
         if free < self._min_free_bytes:
             raise LabError(f"only {free >> 20} MiB are free beside the ledger {self.path}; make room, then try again")
-        with self._transaction(durable=self._log is None) as database:
-            for command in commands:
-                if not _start(database, command, epoch):
-                    raise LabError(f"command {command.command_id} was started before; it is never started again")
-            if self._log is not None:
-                started = [command.model_dump_json() for command in commands]
-                self._log.append({"instrument": self._instrument, "epoch": epoch, "started": started})
+        for command in commands:
+            if self._state(command.command_id) not in (None, "received"):
+                raise LabError(f"command {command.command_id} was started before; it is never started again")
+        self._log.append({"instrument": self._instrument, "epoch": epoch}, [as_json(command) for command in commands])
+        with self._guard:
+            self._news |= {command.command_id: _News(started=(command, epoch)) for command in commands}
 
     def finish(self, report: Report) -> None:
         """Write ``done`` with the report and its arrays. Raises LabError unless the command is ``started``."""
@@ -197,15 +235,18 @@ class Ledger:
 
     def finish_all(self, reports: Sequence[Report]) -> None:
         """Write ``done`` for the members of a batch, all of them or none. Raises as ``finish`` does."""
-        done = [(report.model_dump_json(), report) for report in reports]
-        with self._transaction(durable=self._log is None) as database:
-            for text, report in done:
-                if not _finish(database, report.command_id, text, report.frames):
-                    raise LabError(f"a report for command {report.command_id}, which is not running")
-            if self._log is not None:
-                frames = [frame for report in reports for frame in report.frames]
-                texts = [(text, len(report.frames)) for text, report in done]
-                self._log.append({"instrument": self._instrument, "done": texts}, frames)
+        for report in reports:
+            if self._state(report.command_id) != "started":
+                raise LabError(f"a report for command {report.command_id}, which is not running")
+        frames = [frame for report in reports for frame in (as_json(report), *report.frames)]
+        self._log.append({"instrument": self._instrument, "done": [len(x.arrays) for x in reports]}, frames)
+        with self._guard:
+            for report in reports:
+                self._news.setdefault(report.command_id, _News()).report = report
+            self._news_bytes += sum(map(len, frames))
+        if self._news_bytes > MAX_NEWS_BYTES:
+            with contextlib.suppress(sqlite3.Error):  # it is on disk; the next flush tries again
+                self.flush()
 
     def witness(self, command_id: str, evidence: str) -> None:
         """Record what is known of a command whose outcome is unknown."""
@@ -215,6 +256,8 @@ class Ledger:
     def report(self, command_id: str) -> Report | None:
         """Return the stored report with its arrays, or None where the command is not done."""
         with self._guard:
+            if (news := self._news.get(command_id)) and news.report:
+                return news.report
             row = self._database.execute("SELECT report FROM commands WHERE command_id = ?", (command_id,)).fetchone()
             if row is None or row[0] is None:
                 return None
@@ -233,17 +276,20 @@ class Ledger:
         return self._column("state = 'done' AND acknowledged = 0", "command_id")
 
     def acknowledge(self, command_id: str) -> None:
-        """Note that the controller has the report; written with the next command or by ``flush``."""
-        self._acknowledgements.append(command_id)  # atomic, and it must not wait for the disk
+        """Note that the controller has the report; written with the next transaction or by ``flush``."""
+        news = self._news.get(command_id)
+        if news is None or news.report:  # nobody can have a report that there is not
+            self._acknowledgements.append(command_id)  # atomic, and it must not wait for the disk
 
     def flush(self) -> None:
-        """Write the acknowledgements that wait, and pack the arrays of their reports."""
-        if self._acknowledgements:
-            with self._transaction(durable=self._log is None):
+        """Bring to the database what waits: starts, reports, acknowledgements. Packs the arrays of what was heard."""
+        if self._news or self._acknowledgements:
+            with self._transaction(durable=False):
                 pass
 
     def _column(self, where: str, column: str) -> list[str]:
         with self._guard:
+            self.flush()
             rows = self._database.execute(f"SELECT {column} FROM commands WHERE {where} ORDER BY rowid").fetchall()
         return [row[0] for row in rows]
 
@@ -258,13 +304,19 @@ class Ledger:
 
     @contextmanager
     def _transaction(self, durable: bool = True) -> Iterator[sqlite3.Connection]:
-        """One commit with an fsync of its own, or, not ``durable``, without."""
+        """One commit, with an fsync where it must be ``durable``; what the log has needs none."""
         with self._guard:
             acknowledgements = list(self._acknowledgements)
-            if self._log is not None:
-                self._database.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+            if (synchronous := "FULL" if durable else "NORMAL") != self._synchronous:
+                self._database.execute(f"PRAGMA synchronous={synchronous}")
+                self._synchronous = synchronous
             self._database.execute("BEGIN IMMEDIATE")
             try:
+                for command_id, news in self._news.items():
+                    if news.started:
+                        _start(self._database, *news.started)
+                    if news.report:
+                        _finish(self._database, command_id, news.report.model_dump_json(), news.report.frames)
                 for command_id in acknowledgements:
                     _acknowledge(self._database, command_id)
                 yield self._database
@@ -273,6 +325,8 @@ class Ledger:
                 if self._database.in_transaction:
                     self._database.execute("ROLLBACK")
                 raise
+            self._news.clear()
+            self._news_bytes = 0
             del self._acknowledgements[: len(acknowledgements)]
 
 
@@ -296,9 +350,23 @@ def starts(path: Path) -> dict[str, int]:
         return {}
     database = sqlite3.connect(f"file:{os.fspath(path.absolute())}?mode=ro", uri=True)
     try:
-        return dict(database.execute("SELECT command_id, starts FROM commands").fetchall())
+        name = database.execute("SELECT value FROM facts WHERE name = 'instrument'").fetchone()
+        # The logs first: what the database takes in meanwhile is then in one of them at least.
+        logged = Counter(
+            Command.model_validate_json(text).command_id
+            for head, frames in records_of(path, name[0] if name else "")
+            for text in (frames if "epoch" in head else ())
+        )
+        found = dict(database.execute("SELECT command_id, starts FROM commands").fetchall())
     finally:
         database.close()
+    return found | {command_id: max(count, found.get(command_id, 0)) for command_id, count in logged.items()}
+
+
+def records_of(path: Path, instrument: str) -> Iterator[tuple[dict[str, Any], list[bytes]]]:
+    """Yield what the logs in a ledger's folder and in the one above have of its instrument, in its order."""
+    for folder in (path.parent.parent, path.parent):
+        yield from ((head, frames) for head, frames in records(folder) if head["instrument"] == instrument)
 
 
 def _insert(database: sqlite3.Connection, command: Command, epoch: int) -> None:

@@ -359,8 +359,8 @@ class Outbox:
             f'"epoch":{self.epoch},"sequence":{self._sequence},"sent":"{self._now()}",'
             f'"acknowledges":{json.dumps(acknowledges) if acknowledges else "[]"},"body":'
         )
-        said = body.__pydantic_serializer__.to_json(body)
-        return _bounded(b"%b%b}" % (head.encode(), said), body.verb, report, report.frames if report and report.arrays else ())
+        frames = report.frames if report and report.arrays else ()
+        return _bounded(b"%b%b}" % (head.encode(), as_json(body)), body.verb, report, frames)
 
     def _now(self) -> str:
         second, rest = divmod(time.time_ns(), 1_000_000_000)
@@ -383,6 +383,11 @@ class Inbox:
             return False
         self._last = message.sequence
         return True
+
+
+def as_json(body: Strict) -> bytes:
+    """Return what ``model_dump_json`` does, as bytes, at half its cost."""
+    return body.__pydantic_serializer__.to_json(body)
 
 
 def command_id(campaign: str, experiment: str, step: int, attempt: int = 0) -> str:

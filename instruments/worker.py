@@ -23,7 +23,7 @@ from instruments.arrays import MAX_ARRAYS, MAX_REPORT_BYTES, from_array
 from instruments.driver import BatchDriver, Capability, Driver, Job, Outcome
 from instruments.errors import CANNOT_RECORD, InstrumentError, ProtocolError
 from instruments.ledger import Ledger
-from instruments.messages import MAX_JSON_BYTES, CapabilityInfo, Command, Report
+from instruments.messages import MAX_JSON_BYTES, CapabilityInfo, Command, Report, as_json
 
 log = logging.getLogger("athanor.host")
 
@@ -34,6 +34,8 @@ RETRY_WRITE_S = 1.0
 MAX_FACTS_BYTES = 64 << 10
 MARGIN_BYTES = 16 << 10
 """Room in the JSON frame for what surrounds a report."""
+FEW_READINGS = 500
+"""So many always have room: a name has 200 characters of at most 6 bytes, the message 10,000."""
 NO_EVIDENCE = "the host ended between start and report, and the driver cannot tell what came of it"
 
 
@@ -352,9 +354,9 @@ def report_of(command_id: str, outcome: Any) -> Report:
         )
     except (ValidationError, TypeError, ValueError) as error:
         raise ProtocolError(f"the driver returned a malformed Outcome: {str(error)[:500]}") from None
-    if len(report.model_dump_json()) > MAX_JSON_BYTES - MARGIN_BYTES:
+    if len(outcome.readings) > FEW_READINGS and len(as_json(report)) > MAX_JSON_BYTES - MARGIN_BYTES:
         raise ProtocolError("the driver returned too many readings for one report; return them as arrays")
-    return report.with_frames(frames)
+    return report.with_frames(frames) if frames else report
 
 
 def _reported(command: Command, outcome: Any, elapsed_s: float) -> Report:

@@ -31,7 +31,8 @@ class Point:
         number: its own.
         process: ``controller``, ``kiln`` or ``gauge``.
         where: what the process does there (see ``wrap_controller`` and ``wrap_host``), or ``any time``.
-        when: ``before``, ``amid`` (a transaction: all written, not committed) or ``after``; ``-`` at any time.
+        when: ``before``, ``amid`` (a transaction: all written, not committed; a ledger's start or finish: in the log
+            only) or ``after``; ``-`` at any time.
         nth: the how-manieth time in the life of the process.
         after_s: for ``any time``: seconds after arming.
     """
@@ -140,7 +141,6 @@ class Fuses:
         database: str,
         *,
         only: Callable[..., bool] = lambda *_: True,
-        done: Callable[..., None] = lambda *_: None,
     ) -> None:
         """Points before, amid and after a method that ends in a COMMIT on the connection ``self.<database>``."""
         real = getattr(owner, method)
@@ -152,8 +152,6 @@ class Fuses:
 
             def amid(sql: str) -> None:
                 if sql == "COMMIT":
-                    if getattr(this, "_log", None) is not None:
-                        done(*arguments)  # on disk in the common log by now
                     self.at(where, "amid")
 
             self.at(where, "before")
@@ -164,7 +162,6 @@ class Fuses:
                     result = real(this, *arguments)
                 finally:
                     connection.set_trace_callback(None)
-            done(*arguments)
             self.at(where, "after")
             return result
 
@@ -187,6 +184,7 @@ def wrap_controller(folder: Path) -> None:
 
 def wrap_host(folder: Path, name: str) -> Fuses:
     """Arm this process, which is an instrument host whose driver is being loaded."""
+    from instruments.group_log import GroupLog
     from instruments.ledger import Ledger
     from instruments.messages import Accepted, Report
     from instruments.worker import Worker
@@ -194,21 +192,26 @@ def wrap_host(folder: Path, name: str) -> Fuses:
     fuses = Fuses(folder, name)
     Host = sys.modules["__main__"].Host  # the host is the main program: another import would be another class
 
-    def started(commands: Any, epoch: int) -> None:
-        fuses.acting = [command.command_id for command in commands]
+    real = GroupLog.append
 
-    def finished(reports: Any) -> None:
-        fuses.acting = []
+    def append(log: GroupLog, head: dict[str, Any], frames: Any = ()) -> None:
+        real(log, head, frames)  # on disk from here on; neither the ledger nor its database knows yet
+        if "epoch" in head:
+            fuses.acting = [json.loads(command)["command_id"] for command in frames]
+            fuses.at("ledger start", "amid")
+        else:
+            fuses.acting = []
+            fuses.at("ledger finish", "amid")
 
+    GroupLog.append = append  # type: ignore[method-assign]
     fuses.wrap(Host, "_command", "command arrives")
     fuses.wrap(Host, "_send", "send accepted", lambda host, body: isinstance(body, Accepted))
     fuses.wrap(Host, "_send", "send report", lambda host, body: isinstance(body, Report))
     fuses.wrap_commit(Ledger, "receive_all", "ledger receive", "_database")
-    fuses.wrap_commit(Ledger, "start_all", "ledger start", "_database", done=started)
-    fuses.wrap_commit(Ledger, "finish_all", "ledger finish", "_database", done=finished)
-    fuses.wrap_commit(
-        Ledger, "flush", "ledger acknowledge", "_database", only=lambda ledger: bool(ledger._acknowledgements)
-    )
+    fuses.wrap(Ledger, "start_all", "ledger start")
+    fuses.wrap(Ledger, "finish_all", "ledger finish")
+    waits = lambda ledger: bool(ledger._news or ledger._acknowledgements)  # noqa: E731
+    fuses.wrap_commit(Ledger, "flush", "ledger flush", "_database", only=waits)
     fuses.wrap(Ledger, "raise_epoch", "ledger epoch")
     fuses.wrap(Worker, "_look_back", "look back")
     return fuses

@@ -87,7 +87,7 @@ HOST: dict[str, tuple[tuple[str, ...], int]] = {
     "ledger start": (IN_COMMIT, 2),
     "act": (AROUND, 2),
     "ledger finish": (IN_COMMIT, 2),
-    "ledger acknowledge": (IN_COMMIT, 1),
+    "ledger flush": (IN_COMMIT, 2),
     "ledger epoch": (AROUND, 1),
     LOOKS_BACK: (AROUND, 1),
     "send accepted": (AROUND, 2),
@@ -147,7 +147,7 @@ COLUMNS = ("lost", "twice", "silent", "not_ended", "otherwise")
 
 def campaign_file(folder: Path, *, seed: int, blind: bool, budget: int = BUDGET) -> str:
     """The campaign's text. With an odd seed the kiln fires two samples in one act; with every second pair of seeds its
-    ledger writes to a common log first, as those of many instruments in one process do."""
+    process has a name, as that of many instruments has."""
     kiln = "hall" if seed // 2 % 2 else '""'
     return CAMPAIGN.format(budget=budget, folder=folder, blind=str(blind).lower(), together=1 + seed % 2, kiln=kiln)
 

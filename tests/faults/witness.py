@@ -1,4 +1,4 @@
-"""What happened to a campaign, from its files alone: instruments' books, hosts' ledgers, the journal, by plain SQL.
+"""What happened to a campaign, from its files alone: instruments' books, hosts' ledgers and logs, the journal.
 
 Nothing here imports the code under test.
 """
@@ -11,6 +11,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from tests.faults.evidence import with_log
 
 INSTRUMENTS = ("kiln", "gauge")
 PERSON = "the person of the kill points"
@@ -53,7 +55,8 @@ def ledger(folder: Path, instrument: str) -> dict[str, dict[str, Any]]:
             return {}
         raise
     found = [dict(zip(columns, row, strict=True)) for row in rows]
-    return {row["command_id"]: {**row, "report": json.loads(row["report"] or "null")} for row in found}
+    known = {row["command_id"]: {**row, "report": json.loads(row["report"] or "null")} for row in found}
+    return with_log(known, path.parent.parent, instrument)
 
 
 def book(folder: Path, instrument: str) -> list[dict[str, Any]]:

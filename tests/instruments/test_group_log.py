@@ -114,7 +114,7 @@ def test_a_torn_record_and_what_follows_it_count_for_nothing(cut):
         copy = cut.folder.parent / "copy" / file.name
         copy.parent.mkdir(exist_ok=True)
         copy.write_bytes(file.read_bytes()[:cut_off])
-        assert [head["started"][0][:30] for head, _ in records(copy.parent)] == [command("c1").model_dump_json()[:30]]
+        assert [frames[0] for _, frames in records(copy.parent)] == [command("c1").model_dump_json().encode()]
     damaged = bytearray(file.read_bytes())
     damaged[20] ^= 1
     copy.write_bytes(damaged)
@@ -144,7 +144,7 @@ def test_those_who_wait_for_the_disk_share_the_next_fsync(cut, monkeypatch):
         real(descriptor)
 
     monkeypatch.setattr(os, "fdatasync", slow)
-    heads = [{"instrument": "a", "epoch": 1, "started": []}] * 9
+    heads = [{"instrument": "a", "epoch": 1}] * 9
     threads = [threading.Thread(target=cut.log.append, args=(head,)) for head in heads]
     threads[0].start()
     while not calls:
@@ -163,7 +163,7 @@ def test_those_who_wait_for_the_disk_share_the_next_fsync(cut, monkeypatch):
 def test_a_long_file_is_left_and_deleted_once_the_ledgers_have_its_content(cut):
     first = cut.log.file
     cut.ledgers["a"].start(command("c1"), 1)
-    cut.log.append({"instrument": "b", "epoch": 1, "started": []}, [bytes(MAX_BYTES)])
+    cut.log.append({"instrument": "b", "done": []}, [bytes(MAX_BYTES)])
     cut.log.tidy()
     assert not first.exists() and cut.log.file != first
     cut.remember()
