@@ -19,6 +19,7 @@ from controller.approval import waiting_lines
 from controller.errors import Interrupted, LabNeedsPerson
 from controller.estop import latched_message
 from controller.journal import Journal
+from controller.mailbox import Mailbox
 from controller.optimal import make_schedule
 from controller.safety import narrowed
 from controller.state import (
@@ -102,7 +103,7 @@ class Loop:
     ) -> None:
         self.state, self.journal, self.science, self.hands, self.watch = state, journal, science, hands, watch
         self.patient, self.overhead = patient, Overhead()
-        self._outcomes: asyncio.Queue[_Outcome] = asyncio.Queue()
+        self._outcomes = Mailbox[_Outcome]()
         self._running: dict[Task, asyncio.Task[None]] = {}
         self._unacknowledged: list[tuple[str, str]] = []
         self._clock0 = time.monotonic() - state.now_s
@@ -110,11 +111,11 @@ class Loop:
 
     def post(self, *events: ev.Event) -> None:
         """Tell the loop what happened outside; for callbacks on the loop's own thread."""
-        self._outcomes.put_nowait((None, list(events)))
+        self._outcomes.put((None, list(events)))
 
     def fail(self, error: Exception) -> None:
         """End with an error from outside, once what has happened so far is on disk."""
-        self._outcomes.put_nowait((None, error))
+        self._outcomes.put((None, error))
 
     async def run(self) -> None:
         """Run until the campaign is finished.
@@ -139,7 +140,7 @@ class Loop:
                 self.watch(self.state)
                 if self.state.finished:
                     return
-                idle = not hopeful and self._outcomes.empty()
+                idle = not hopeful and not self._outcomes
                 if idle and not self._stop_is_being_answered() and not self._waits_for_people():
                     self._nothing_to_do()
                 await self._take_outcomes()
@@ -225,15 +226,14 @@ class Loop:
         What is only staged meanwhile (a choice, a plan, a report that its host keeps until acknowledged) shares the
         commit of the next command, or gets its own after a moment of quiet.
         """
-        try:
-            taken = [await asyncio.wait_for(self._outcomes.get(), QUIET_S)]
-        except TimeoutError:
+        if not await self._outcomes.arrival(QUIET_S):
             begin = time.perf_counter()
             await self._make_durable()
             self.overhead.turns[-1] += time.perf_counter() - begin
-            taken = [await self._next_outcome()]
-        while not self._outcomes.empty() and len(taken) < TURN:
-            taken.append(self._outcomes.get_nowait())
+            await self._outcomes.arrival(self._patience_s())
+        taken: list[_Outcome] = []
+        while self._outcomes and len(taken) < TURN:
+            taken.append(self._outcomes.take())
         for task, _ in taken:
             if task is not None:
                 del self._running[task]  # not before: until its outcome is known it must not be begun again
@@ -255,15 +255,12 @@ class Loop:
                 if any(isinstance(event, ev.StopLatched) for event in outcome):
                     self.journal.commit()
 
-    async def _next_outcome(self) -> _Outcome:
-        """The next outcome; on the wall clock also nothing, once a sample or a person has let a deadline pass."""
+    def _patience_s(self) -> float | None:
+        """How long nothing may happen: on the wall clock until a sample or a person has let a deadline pass."""
         left_s = next_deadline_s(self.state) - self.now_s()
         if self.state.require().lab.clock == "simulated" or left_s == math.inf:
-            return await self._outcomes.get()
-        try:
-            return await asyncio.wait_for(self._outcomes.get(), max(0.0, left_s) + QUIET_S)
-        except TimeoutError:
-            return None, []
+            return None
+        return max(0.0, left_s) + QUIET_S
 
     def _note_reports(self, outcome: list[ev.Event]) -> None:
         """Remember to acknowledge reports, which may be done only once they are committed."""
@@ -289,9 +286,9 @@ class Loop:
         except asyncio.CancelledError:
             raise
         except BaseException as error:
-            self._outcomes.put_nowait((task, error))
+            self._outcomes.put((task, error))
         else:
-            self._outcomes.put_nowait((task, [outcome]))
+            self._outcomes.put((task, [outcome]))
 
     async def _choose(self, task: ChooseTask) -> ev.Event:
         order = self.state.choosing
