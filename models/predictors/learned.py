@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from models.blocks.materials import Materials
 from models.candidate import Candidate
 from models.errors import DataError, NotFittedError
 from models.observation import Constraint, Objective, Observation, Prediction
@@ -84,7 +83,7 @@ class PropertyPredictor:
         inputs = None
         for name, learned in self.learned.items():
             if learned.ensemble is not None and inputs is None:
-                inputs = learned.ensemble.members[0].prepare(Materials.from_candidates(candidates))
+                inputs = learned.inputs(candidates)
             mean, std = learned.predict_inputs(inputs, len(candidates))
             for row, centre, spread in zip(out, mean.tolist(), std.tolist(), strict=True):
                 row[name] = Prediction(mean=centre, std=spread)

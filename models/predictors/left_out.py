@@ -47,6 +47,12 @@ class LeftOut:
         """What a stated standard deviation is multiplied by."""
         return self.intervals.factor if self.ensemble is not None else 1.0
 
+    def inputs(self, candidates: Sequence[Candidate]) -> Any:
+        """What the members read of candidates; ``None`` where there is no ensemble."""
+        if self.ensemble is None:
+            return None
+        return self.ensemble.members[0].prepare(Materials.from_candidates(candidates))
+
     def predict_inputs(self, inputs: Any, n: int) -> tuple[np.ndarray, np.ndarray]:
         """Means and standard deviations of n candidates, (n,) each; ``inputs`` as the members prepare them."""
         if self.ensemble is None:
@@ -64,7 +70,7 @@ class LeftOut:
         if self.ensemble is None:
             mean[n:], std[n:] = self.prior
         elif m > n:
-            inputs = self.ensemble.members[0].prepare(Materials.from_candidates(candidates[n:]))
+            inputs = self.inputs(candidates[n:])
             fold = folds(candidates, seed)[n:]
             for k, member in enumerate(self.ensemble.members):
                 rows = np.flatnonzero(fold == k)

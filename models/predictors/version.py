@@ -13,6 +13,7 @@ import numpy as np
 
 from models.blocks import checkpoint
 from models.blocks.calibration import AdaptiveFactor
+from models.candidate import Candidate
 from models.errors import DataError
 from models.observation import Observation
 from models.predictors.crude import build_model
@@ -151,7 +152,7 @@ def retrain(
         if old is None:
             gained = True
             continue
-        _note_results(old, predictor.seed, candidates, y)
+        _note_results(old, candidates, y)
         new.intervals = AdaptiveFactor(np.array(new.intervals.scores), miss=old.intervals.miss)
         if old.ensemble is None:
             gained = gained or new.ensemble is not None
@@ -171,17 +172,18 @@ def retrain(
     )
 
 
-def _scores(learned: LeftOut, seed: int, candidates: Sequence[Any], y: np.ndarray) -> np.ndarray:
+def _scores(learned: LeftOut, seed: int, candidates: Sequence[Candidate], y: np.ndarray) -> np.ndarray:
     mean, std = learned.unseen(candidates, seed)
     return ranked_probability_score(y, mean, std * learned.factor)
 
 
-def _note_results(serving: LeftOut, seed: int, candidates: Sequence[Any], y: np.ndarray) -> None:
-    """Move the intervals by the results that have come since, each as it was foreseen."""
-    if serving.ensemble is not None:
-        mean, std = serving.unseen(candidates, seed)
-        for i in range(serving.noted, len(y)):
-            serving.intervals.update(float(y[i]), float(mean[i]), float(std[i]))
+def _note_results(serving: LeftOut, candidates: Sequence[Candidate], y: np.ndarray) -> None:
+    """Move the intervals by the results that have come since, each as it was foreseen by the whole ensemble."""
+    new = slice(serving.noted, len(y))
+    if serving.ensemble is not None and serving.noted < len(y):
+        mean, std = serving.ensemble.predict_inputs(serving.inputs(candidates[new]))
+        for told in zip(y[new].tolist(), mean[:, 0].tolist(), std[:, 0].tolist(), strict=True):
+            serving.intervals.update(*told)
     serving.noted = len(y)
 
 

@@ -156,7 +156,5 @@ def test_the_status_says_what_the_screen_let_through_and_which_model_serves(tmp_
     assert screen["serving"] == state.trainings[-1].serving
     told = screen_lines(screen)
     assert "screen: 45 of 900 passed, missing an estimated 12% of the good" in told
-    assert (
-        f"model: {screen['serving']} serves, trained on {state.trained_on} results ({state.trained_on} published, 0 not)"
-        in told
-    )
+    n = state.trained_on
+    assert f"model: {screen['serving']} serves, trained on {n} results ({n} published, 0 not)" in told
