@@ -15,6 +15,7 @@ ROLES = {
     "predictor": "actors.predictor:PredictorRole",
     "acquisition": "actors.acquisition:AcquisitionRole",
     "planner": "actors.planner:PlannerRole",
+    "trainer": "actors.trainer:TrainerRole",
 }
 
 
@@ -41,6 +42,11 @@ class Crew(Protocol):
     async def close(self) -> None:
         """End it."""
         ...
+
+
+def roles(spec: ScienceSpec) -> list[str]:
+    """The roles that a campaign needs."""
+    return [name for name in ROLES if name != "trainer" or spec.trainer is not None]
 
 
 def build_role(name: str, spec: ScienceSpec) -> Any:

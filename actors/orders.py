@@ -30,6 +30,9 @@ class ChoiceOrder(BaseModel):
         observations: everything learnt so far, in the order in which it was learnt.
         pending: chosen and not yet known.
         outlook: which instruments are idle and what is left of the budget, where the acquisition asks.
+        trained_on: the predictor is the version that served after so many results; 0: there is none yet, ``None``: the
+            predictor is fitted for the decision.
+        model: hash of that version, as the journal has it.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -40,10 +43,53 @@ class ChoiceOrder(BaseModel):
     observations: tuple[Observation, ...]
     pending: tuple[Candidate, ...]
     outlook: Outlook | None = None
+    trained_on: int | None = None
+    model: str = ""
+
+
+class TrainingOrder(BaseModel):
+    """Train a version of the predictor on these results, the first ones of the campaign."""
+
+    model_config = ConfigDict(frozen=True)
+
+    observations: tuple[Observation, ...]
+
+
+class TrainingReport(BaseModel):
+    """What came of a training.
+
+    Attributes:
+        n_observations: how many results it was done on.
+        cold: from scratch; otherwise from the weights that served.
+        candidate: hash of what was trained; empty where the training broke.
+        serving: hash of the version that serves from now on; empty: none.
+        published: the candidate serves. It does not where it is worse on held-out results.
+        scores: quantity -> (of the candidate, of the one before), the error on held-out results.
+        judged: how many held-out results that is.
+        reason: in words.
+        seconds: that it took.
+        made_with: what the last digits depend on; elsewhere the hashes may differ.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    n_observations: int
+    cold: bool
+    candidate: str
+    serving: str
+    published: bool
+    scores: dict[str, tuple[float, float]] = Field(default_factory=dict)
+    judged: int = 0
+    reason: str = ""
+    seconds: float = 0.0
+    made_with: str = ""
 
 
 class StageReport(BaseModel):
-    """How many candidates a stage took in and let through, what it cost, and in ``note`` what went wrong."""
+    """How many candidates a stage took in and let through, what it cost, and in ``note`` what went wrong.
+
+    ``model``: hash of the version that judged, where versions are published.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -53,6 +99,7 @@ class StageReport(BaseModel):
     seconds: float = 0.0
     detail: dict[str, float] = Field(default_factory=dict)
     note: str = ""
+    model: str = ""
 
 
 class ChoiceAnswer(BaseModel):
@@ -128,6 +175,10 @@ class Science(Protocol):
 
     async def plan(self, candidate: Candidate, offers: tuple[Offer, ...]) -> Recipe:
         """Plan and compile."""
+        ...
+
+    async def train(self, order: TrainingOrder) -> TrainingReport:
+        """Train a version of the predictor; asked for only where the campaign has a trainer."""
         ...
 
     async def close(self) -> None:

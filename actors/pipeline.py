@@ -13,7 +13,7 @@ from typing import Any
 
 from actors.crew import Crew
 from actors.errors import ComputeLost
-from actors.orders import ChoiceAnswer, ChoiceOrder, Offer, Recipe, StageReport
+from actors.orders import ChoiceAnswer, ChoiceOrder, Offer, Recipe, StageReport, TrainingOrder, TrainingReport
 from actors.spec import ScienceSpec
 from models.acquisition.hypervolume import pareto_front
 from models.candidate import Candidate
@@ -23,6 +23,8 @@ from models.observation import Observation
 BLOCK = 4096
 IN_FLIGHT = 4
 INCUMBENTS = 8
+VERSIONS = 4
+"""Versions of the predictor that are kept at hand; an older one is asked for again."""
 
 
 class Pipeline:
@@ -48,6 +50,7 @@ class Pipeline:
         self._generation = 0
         self._started = False
         self._filled = False
+        self._versions: dict[int, Any] = {}
         self._gate = asyncio.Lock()
         self._choosing = asyncio.Lock()
 
@@ -56,7 +59,7 @@ class Pipeline:
 
         async def work() -> ChoiceAnswer:
             generated = await self._fill(order)
-            screened = self.crew.submit("predictor", "screen", order.observations)
+            screened = self._screen(order)
             answer = await self.crew.result(self.crew.submit("acquisition", "choose", order, screened))
             stage = StageReport(stage="generator", taken=generated, passed=generated)
             return answer.model_copy(update={"stages": (stage, *answer.stages)})
@@ -75,7 +78,7 @@ class Pipeline:
 
         async def work() -> Explanation:
             await self._fill(order)
-            screened = self.crew.submit("predictor", "screen", order.observations)
+            screened = self._screen(order)
             return await self.crew.result(
                 self.crew.submit("acquisition", "explain", order, screened, candidate, before, after)
             )
@@ -88,6 +91,19 @@ class Pipeline:
 
         async def work() -> Recipe:
             return await self.crew.result(self.crew.submit("planner", "plan", candidate, offers))
+
+        return await self._persist(work)
+
+    async def train(self, order: TrainingOrder) -> TrainingReport:
+        """Train a version of the predictor, while choices and plans go on. Raises ComputeLost."""
+
+        async def work() -> TrainingReport:
+            report = await self.crew.result(self.crew.submit("trainer", "train", order))
+            # Fetched at once: a decision that needs it must not wait behind the next training.
+            n = report.n_observations
+            self._versions = {n: self.crew.submit("trainer", "version", order.observations), **self._versions}
+            self._versions = dict(list(self._versions.items())[:VERSIONS])
+            return report
 
         return await self._persist(work)
 
@@ -126,7 +142,17 @@ class Pipeline:
             if generation == self._generation:
                 self._generation += 1
                 self._started = self._filled = False
+                self._versions = {}
                 self._on_restart(reason)
+
+    def _screen(self, order: ChoiceOrder) -> Any:
+        """The predictor's mask, by the version that the order names."""
+        version, n = None, order.trained_on
+        if n:
+            version = self._versions.get(n)
+            if version is None:
+                version = self.crew.submit("trainer", "version", order.observations[:n])
+        return self.crew.submit("predictor", "screen", order.observations, n, order.model, version)
 
     async def _fill(self, order: ChoiceOrder) -> int:
         """Stream the generator's candidates through the rules into the pool; return how many there were."""

@@ -10,7 +10,7 @@ import logging
 import os
 from typing import Any
 
-from actors.crew import ROLES, build_role
+from actors.crew import build_role, roles
 from actors.errors import ComputeLost
 from actors.ray_doors import LOOPBACK, check_private, private_folder, shut_cluster, shut_private
 from actors.spec import ScienceSpec
@@ -56,7 +56,7 @@ class RayCrew:
                 _start_private(ray, self._cpus)
             else:
                 ray.init(address=self._address, log_to_driver=False, logging_level=logging.ERROR)
-            self._actors = {name: self._actor(ray, name, spec) for name in ROLES}
+            self._actors = {name: self._actor(ray, name, spec) for name in roles(spec)}
         except Exception as error:  # Ray raises a bare one where a node is slow to come up
             where = self._address or "this machine"
             raise ComputeLost(

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from models.fidelity import Fidelity
 from models.observation import Constraint, Objective
 from models.registry import resolve
+from models.retraining import Retraining
 from models.screening import ScreeningSpec
 from models.spaces import Space, build_space
 from models.spaces.spec import SpaceSpec
@@ -55,6 +56,8 @@ class ScienceSpec(BaseModel):
         looks_ahead: say with each choice what there is to gain (``models.acquisition.look_ahead``).
         measure_at_most: how often one candidate may be measured; 1: never repeat.
         fidelities: cheaper ways to learn about an objective, each with a planner.
+        trainer: retrains the predictor beside the campaign.
+        versions_dir: where versions of the predictor are kept, on a machine that has it; empty: nowhere.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -73,6 +76,8 @@ class ScienceSpec(BaseModel):
     looks_ahead: bool = False
     measure_at_most: int = 1
     fidelities: tuple[Fidelity, ...] = ()
+    trainer: Retraining | None = None
+    versions_dir: str = ""
     stages: dict[str, StageSpec] = Field(default_factory=dict)
 
     def build_space(self) -> Space:

@@ -1,9 +1,10 @@
-"""How well and how fast the models of properties are: `python -m benchmarks.models accuracy|speed`.
+"""How well and how fast the models of properties are: `athanor bench models accuracy|speed|shift`.
 
 ``accuracy`` trains on the public data that ``ATHANOR_DATA`` names and prints one table beside the published numbers;
 ``--only perov5,supercon`` chooses, ``--device cuda``, ``--budget-minutes`` bounds each training, ``--out`` keeps what
 was trained (a run that was killed goes on). ``speed`` prints rates per CPU second of one core, and a peer's where it is
-installed (matminer, smact). Needs neither ray nor the floors above ``models``.
+installed (matminer, smact). ``shift``: whether 90 % intervals hold after 50 results of a campaign that went where the
+model had not been (``--seeds``). Needs neither ray nor the floors above ``models``.
 """
 
 from __future__ import annotations
@@ -210,23 +211,32 @@ def _peers(formulas: list[str], cells: list[Any], say: Callable[[str, float, str
         say("smact is not installed: its recorded rate", 851, "peer")
 
 
+def shift(arguments: argparse.Namespace) -> None:
+    from benchmarks.shift import table
+
+    only = arguments.only.split(",") if arguments.only else None
+    for line in table(Path(os.environ["ATHANOR_DATA"]), arguments.seeds, only):
+        print(line, flush=True)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="athanor bench models", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("accuracy", "speed"))
+    parser.add_argument("what", choices=("accuracy", "speed", "shift"))
     parser.add_argument("--only", help=f"of {', '.join(TASKS)}")
     parser.add_argument("--models", help="instead of each task's own")
     parser.add_argument("--out", type=Path, default=Path("runs/models"))
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", type=int, default=5, help="repetitions of `shift`")
     parser.add_argument("--members", type=int, default=5)
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--budget-minutes", type=float)
     arguments = parser.parse_args(argv)
     if "ATHANOR_DATA" not in os.environ:
         parser.error("set ATHANOR_DATA to the folder of the public data (docs/data.md)")
-    {"accuracy": accuracy, "speed": speed}[arguments.what](arguments)
+    {"accuracy": accuracy, "speed": speed, "shift": shift}[arguments.what](arguments)
     return 0
 
 

@@ -13,6 +13,7 @@ from controller.source import Source, expand_path
 from controller.stopping import Replicates, Stop, needs_one_measured
 from models.fidelity import Fidelity
 from models.observation import Constraint, Objective
+from models.retraining import Retraining
 from models.screening import ScreeningSpec
 from models.spaces.spec import SpaceSpec
 
@@ -51,13 +52,16 @@ class Stage(_Section):
     threads: int = Field(default=1, ge=1)
 
 
+Role = Literal["generator", "predictor", "acquisition", "planner", "trainer"]
+
+
 class Compute(_Section):
     """Where the science runs: ``ray`` (one actor a stage) or ``local`` (in the controller: small campaigns start at
     once)."""
 
     backend: Literal["ray", "local"] = "ray"
     address: str | None = None
-    stages: dict[Literal["generator", "predictor", "acquisition", "planner"], Stage] = Field(default_factory=dict)
+    stages: dict[Role, Stage] = Field(default_factory=dict)
 
     def stage(self, name: str) -> Stage:
         """The request of a stage; the default where the file says nothing."""
@@ -79,6 +83,7 @@ class Campaign(_Section):
     screening: ScreeningSpec = Field(default_factory=ScreeningSpec)
     generator: Plugin | None = None
     predictor: Plugin | None = None
+    trainer: Retraining | None = None
     pool_size: int = Field(default=4096, ge=2, le=1_000_000)
     acquisition: Plugin = Plugin(name="pareto")
     batch: int = Field(default=1, ge=1, le=256)
@@ -96,6 +101,8 @@ class Campaign(_Section):
             raise ValueError("baseline: it costs as many experiments again, so it needs lab.clock: simulated")
         prices = self.safety.prices
         self.stop.check(self.objectives, self.acquisition.name, bool(prices.per_g or prices.per_hour))
+        if self.trainer is not None and self.predictor is None:
+            raise ValueError("trainer: nothing to train; add predictor: {name: property, model: ...}")
         if self.replicates is not None:
             needs_one_measured("replicates", self.objectives)
         names = [objective.name for objective in self.objectives]

@@ -1,7 +1,9 @@
-"""Benchmarks of the science on the command line: ``athanor bench planning``."""
+"""Benchmarks of the science on the command line: ``athanor bench planning`` and ``athanor bench models``."""
 
 from __future__ import annotations
 
+import argparse
+import importlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -33,6 +35,10 @@ def add_bench_commands(commands: Any, add: Callable[..., Any]) -> None:
         "--budget", type=positive, default=40, help="experiments a campaign, the starting ones counted (40)"
     )
     planning.add_argument("--out", type=Path, metavar="DIR", help="write curves.csv, curves.png and tables.md here")
+    words = "errors, intervals and rates of the models of properties"
+    models = add(kinds, "models", _models, words, "athanor bench models speed")
+    rest = "what to measure, and its options; `athanor bench models -- --help` names them"
+    models.add_argument("rest", nargs=argparse.REMAINDER, metavar="...", help=rest)
 
 
 def _planning(arguments: Any) -> int:
@@ -46,6 +52,17 @@ def _planning(arguments: Any) -> int:
     if arguments.out is not None:
         (arguments.out / "tables.md").write_text(tables + "\n", encoding="utf-8")
     return 0
+
+
+def _models(arguments: Any) -> int:
+    source = Path(__file__).resolve().parents[1]
+    if (source / "benchmarks").is_dir() and str(source) not in sys.path:
+        sys.path.append(str(source))
+    try:
+        benchmark: Any = importlib.import_module("benchmarks.models")
+    except ModuleNotFoundError as error:
+        raise CampaignError(f"{error}: this benchmark comes with the source code and runs from there") from error
+    return benchmark.main([word for word in arguments.rest if word != "--"])
 
 
 def _single(arguments: Any) -> str:

@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from actors.orders import ChoiceOrder
+from actors.orders import ChoiceOrder, TrainingOrder
 from controller import events as ev
 from controller.campaign import Campaign
 from controller.gate import judge
@@ -18,7 +18,7 @@ from controller.outlook import hours_taken, outlook
 from controller.records import Command, Experiment, State
 from controller.schedule import order_by_schedule, order_schedule
 from controller.stopping import Ending
-from controller.tasks import ChooseTask, ScheduleTask, Task
+from controller.tasks import ChooseTask, ScheduleTask, Task, TrainTask
 
 ASKED_AHEAD = 4
 """Recipes that may wait for people before nothing more is chosen: the lab goes on, and does not choose blindly."""
@@ -52,7 +52,14 @@ def choice_order(state: State, order: ev.ChoiceOrdered) -> ChoiceOrder:
         observations=tuple(observations),
         pending=tuple(state.experiments[name].candidate for name in order.pending),
         outlook=order.outlook,
+        trained_on=order.trained_on,
+        model=next((t.serving for t in state.trainings if t.n_observations == order.trained_on), ""),
     )
+
+
+def training_order(state: State, n_observations: int) -> TrainingOrder:
+    """The self-contained order that a ``TrainingOrdered`` event stands for."""
+    return TrainingOrder(observations=tuple(state.observations[:n_observations]))
 
 
 def _decisions(state: State) -> Sequence[ev.AnyDecision]:
@@ -65,6 +72,7 @@ def _decisions(state: State) -> Sequence[ev.AnyDecision]:
         _experiment_ends,
         _retire,
         _order_commands,
+        _order_training,
         _order_choice,
     )
     for rule in rules:
@@ -263,14 +271,29 @@ def _order_commands(state: State, campaign: Campaign) -> Sequence[ev.AnyDecision
     return turn.events
 
 
-def _order_choice(state: State, campaign: Campaign) -> Sequence[ev.AnyDecision]:
+def _order_training(state: State, campaign: Campaign) -> Sequence[ev.AnyDecision]:
+    """One training after the other, as far as there are results, while somebody will use what comes of it."""
+    if campaign.trainer is None or state.training or state.stopping or state.latched:
+        return []
+    wanted = state.trained_on + campaign.trainer.every
+    waited_for = state.choosing is not None and (state.choosing.trained_on or 0) >= wanted
+    if wanted > len(state.observations) or not (waited_for or _more_to_choose(state, campaign)):
+        return []
+    return [ev.TrainingOrdered(n_observations=wanted)]
+
+
+def _more_to_choose(state: State, campaign: Campaign) -> bool:
     ending = state.ending or state.exhausted or state.capped or _out_of_time(state, campaign)
-    if state.choosing or ending or state.stopping or state.latched:
+    return not ending and len(state.experiments) < campaign.budget.experiments
+
+
+def _order_choice(state: State, campaign: Campaign) -> Sequence[ev.AnyDecision]:
+    if state.choosing or state.stopping or state.latched or not _more_to_choose(state, campaign):
         return []
     left = campaign.budget.experiments - len(state.experiments)
     asked = len(state.filing.asking)
     waiting = len(state.filing.unstarted) - asked
-    if left <= 0 or waiting >= campaign.lab.queue or asked >= ASKED_AHEAD or not state.instruments:
+    if waiting >= campaign.lab.queue or asked >= ASKED_AHEAD or not state.instruments:
         return []
     number = state.decisions + 1
     return [
@@ -281,6 +304,7 @@ def _order_choice(state: State, campaign: Campaign) -> Sequence[ev.AnyDecision]:
             n_observations=len(state.observations),
             pending=tuple(state.active),
             outlook=outlook(state),
+            trained_on=campaign.trainer.bound_to(len(state.observations)) if campaign.trainer else None,
         )
     ]
 
@@ -316,6 +340,8 @@ def _tasks(state: State) -> tuple[Task, ...]:
     tasks: list[Task] = [*filing.under_way.values(), *filing.absent.values(), *filing.unplanned.values()]
     if state.scheduling is not None:
         tasks.append(ScheduleTask(state.scheduling.number))
-    if state.choosing is not None:
+    if state.training:
+        tasks.append(TrainTask(state.training))
+    if state.choosing is not None and (state.choosing.trained_on or 0) <= state.trained_on:
         tasks.append(ChooseTask(state.choosing.decision))
     return tuple(tasks)

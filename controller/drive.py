@@ -77,7 +77,7 @@ class Drive:
         science = self._science
         if science is None:
             science = Pipeline(
-                science_spec(campaign, base_dir),
+                science_spec(campaign, base_dir, self._directory.path.resolve()),
                 make_crew(campaign),
                 on_restart=lambda why: self._post(ev.ComputeRestarted(reason=why)),
             )

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from actors.orders import Offer, Recipe, StageReport
+from actors.orders import Offer, Recipe, StageReport, TrainingReport
 from models.observation import Choice
 from models.outlook import Outlook
 from models.prospects import Prospects
@@ -81,7 +81,8 @@ class InstrumentAnnounced(Fact):
 class ChoiceOrdered(Decision):
     """Ask the science for ``q`` candidates, given the first ``n_observations`` and these pending experiments.
 
-    ``outlook``: the laboratory at that moment, where the acquisition weighs what experiments cost.
+    ``outlook``: the laboratory at that moment, where the acquisition weighs what experiments cost. ``trained_on``: the
+    predictor to be used is the version that serves after so many results, and is waited for (0: none yet).
     """
 
     kind: Literal["choice_ordered"] = "choice_ordered"
@@ -91,6 +92,7 @@ class ChoiceOrdered(Decision):
     n_observations: int
     pending: tuple[str, ...]
     outlook: Outlook | None = None
+    trained_on: int | None = None
 
 
 class ChoiceMade(Fact):
@@ -106,6 +108,20 @@ class ChoiceMade(Fact):
     seconds: float = 0.0
     prospects: Prospects | None = None
     fallbacks: tuple[str, ...] = ()
+
+
+class TrainingOrdered(Decision):
+    """Have the predictor retrained on the first ``n_observations`` results, beside the campaign."""
+
+    kind: Literal["training_ordered"] = "training_ordered"
+    n_observations: int
+
+
+class ModelTrained(Fact):
+    """A version of the predictor, and which one serves from now on, each by its hash."""
+
+    kind: Literal["model_trained"] = "model_trained"
+    report: TrainingReport
 
 
 class RecipePlanned(Fact):
@@ -386,6 +402,7 @@ AnyDecision = (
     | ExperimentFinished
     | InstrumentRetired
     | ScheduleOrdered
+    | TrainingOrdered
     | CampaignFinished
 )
 
@@ -396,6 +413,8 @@ Event = Annotated[
     | InstrumentAnnounced
     | ChoiceOrdered
     | ChoiceMade
+    | TrainingOrdered
+    | ModelTrained
     | RecipePlanned
     | CommandOrdered
     | CommandReported

@@ -104,6 +104,15 @@ def _choice_made(state: State, event: ev.ChoiceMade) -> None:
         state.filing.experiment(experiment)
 
 
+def _training_ordered(state: State, event: ev.TrainingOrdered) -> None:
+    state.training = event.n_observations
+
+
+def _model_trained(state: State, event: ev.ModelTrained) -> None:
+    state.training = 0
+    state.trainings.append(event.report)
+
+
 def _recipe_planned(state: State, event: ev.RecipePlanned) -> None:
     experiment = state.experiments[event.experiment]
     _take_recipe(state, experiment, event)
@@ -437,6 +446,8 @@ _HANDLERS = {
     ev.InstrumentAnnounced: _instrument_announced,
     ev.ChoiceOrdered: _choice_ordered,
     ev.ChoiceMade: _choice_made,
+    ev.TrainingOrdered: _training_ordered,
+    ev.ModelTrained: _model_trained,
     ev.RecipePlanned: _recipe_planned,
     ev.CommandOrdered: _command_ordered,
     ev.CommandReported: _command_reported,

@@ -30,10 +30,12 @@ from controller.state import (
     ScheduleTask,
     State,
     Task,
+    TrainTask,
     choice_order,
     decide,
     evolve,
     next_deadline_s,
+    training_order,
 )
 from instruments.errors import CANNOT_RECORD, Fenced, InstrumentLost, OutcomeUnknown, Refused
 from instruments.messages import Command, Report
@@ -276,6 +278,9 @@ class Loop:
                 outcome = await self._choose(task)
             elif isinstance(task, PlanTask):
                 outcome = await self._plan(task)
+            elif isinstance(task, TrainTask):
+                order = training_order(self.state, task.n_observations)
+                outcome = ev.ModelTrained(report=await self.science.train(order))
             elif isinstance(task, ScheduleTask):
                 outcome = await self._schedule(task)
             elif isinstance(task, ReturnTask):

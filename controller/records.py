@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from actors.orders import Offer, Recipe, StageReport, Step
+from actors.orders import Offer, Recipe, StageReport, Step, TrainingReport
 from controller import events as ev
 from controller.campaign import Campaign
 from controller.filing import Filing, Key
@@ -208,6 +208,7 @@ class State:
     ``prospects``: what there was to gain at the last decision, where it was asked; ``unpromising``: decisions in a row
     at which that was little; ``ending``: a rule is met, nothing more is chosen; ``rule``: which ended the campaign.
     ``fallbacks``: the decisions at which the data or the numerics did not allow the usual, and what was done instead.
+    ``training``: results on which a training is under way, 0: none; ``trainings``: what came of those that have ended.
     ``holds``: some recipe has a maximum holding time; ``offers_kept``: what ``offers`` found, until an instrument or
     the lab file says otherwise.
     """
@@ -223,6 +224,8 @@ class State:
     instruments: dict[str, InstrumentState] = field(default_factory=dict)
     observations: list[Observation] = field(default_factory=list)
     choosing: ev.ChoiceOrdered | None = None
+    training: int = 0
+    trainings: list[TrainingReport] = field(default_factory=list)
     decisions: int = 0
     stages: tuple[StageReport, ...] = ()
     choose_seconds: list[float] = field(default_factory=list)
@@ -255,6 +258,11 @@ class State:
         if self.campaign is None:
             raise RuntimeError("the journal does not begin with campaign_started")
         return self.campaign
+
+    @property
+    def trained_on(self) -> int:
+        """How many results the last training was done on; 0: there was none."""
+        return self.trainings[-1].n_observations if self.trainings else 0
 
     def offers(self) -> tuple[Offer, ...]:
         """One offer a capability, sorted by name: what at least one instrument may do within its own limits."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from actors.crew import LocalCrew
-from actors.orders import Science
+from actors.orders import Science, TrainingReport
 from actors.pipeline import Pipeline
 from controller import events as ev
 from controller.errors import ReplayMismatch
@@ -16,7 +16,7 @@ from controller.optimal import make_schedule, solver_version
 from controller.problem import ScheduleProblem
 from controller.rundir import RunDirectory
 from controller.science import science_spec
-from controller.state import State, choice_order, decide, evolve
+from controller.state import State, choice_order, decide, evolve, training_order
 
 
 def replay(
@@ -64,6 +64,8 @@ async def _replay(journal: Journal, tell: Callable[[str], None], science: Scienc
                 counted += 1
                 chosen = ", ".join(choice.candidate.id for choice in event.choices) or "nothing left"
                 tell(f"decision {event.decision}: {chosen}")
+            if isinstance(event, ev.ModelTrained) and state.training and science is not None:
+                counted += _compare_models(seq, event, await science.train(training_order(state, state.training)), tell)
             if isinstance(event, ev.ScheduleMade) and state.scheduling is not None:
                 counted += _compare_schedules(seq, event, state.scheduling, tell)
             state = evolve(state, event)
@@ -92,6 +94,23 @@ def _compare_schedules(
     derived = make_schedule(problem)
     if recorded.acts != derived.acts:
         raise ReplayMismatch(f"event {seq}: schedule {recorded.schedule} is {recorded.acts}, recomputed {derived.acts}")
+    return 1
+
+
+def _compare_models(seq: int, recorded: ev.ModelTrained, derived: TrainingReport, tell: Callable[[str], None]) -> int:
+    """A model is the same to the last digit only with the same libraries and kind of processor."""
+    was = recorded.report
+    if was.made_with != derived.made_with:
+        tell(
+            f"model after {was.n_observations} results: made with {was.made_with}; here {derived.made_with}: not asked"
+        )
+        return 0
+    if (was.candidate, was.serving, was.published) != (derived.candidate, derived.serving, derived.published):
+        raise ReplayMismatch(
+            f"event {seq}: the model after {was.n_observations} results is {was.candidate} (published: "
+            f"{was.published}) and {was.serving} serves; trained again, it is {derived.candidate} (published: "
+            f"{derived.published}) and {derived.serving} serves"
+        )
     return 1
 
 

@@ -19,9 +19,12 @@ from models.quantities import compute, derived
 from models.registry import names
 from models.spaces import EnumerableSpace
 
+VERSIONS = "models"
+"""Folder of a run with the versions of its predictor."""
 
-def science_spec(campaign: Campaign, base_dir: Path) -> ScienceSpec:
-    """The scientific part of a campaign, for the actors."""
+
+def science_spec(campaign: Campaign, base_dir: Path, run: Path | None = None) -> ScienceSpec:
+    """The scientific part of a campaign, for the actors; versions of the predictor are kept in the folder ``run``."""
     planner = Component(name=campaign.planner.name, settings=campaign.planner.settings)
     if planner.name == "direct" and "quantities" not in planner.settings:
         planner = Component(name="direct", settings={**planner.settings, "quantities": list(measured_names(campaign))})
@@ -40,6 +43,8 @@ def science_spec(campaign: Campaign, base_dir: Path) -> ScienceSpec:
         looks_ahead=campaign.stop.looks_ahead or campaign.replicates is not None,
         measure_at_most=campaign.replicates.at_most if campaign.replicates else 1,
         fidelities=campaign.fidelities,
+        trainer=campaign.trainer,
+        versions_dir=str(run / VERSIONS) if run is not None else "",
         stages={name: StageSpec(**stage.model_dump()) for name, stage in campaign.compute.stages.items()},
     )
 
@@ -66,7 +71,9 @@ def check_science(campaign: Campaign, base_dir: Path, source: Source | None = No
             planner.plan(first)  # builds a crystal, where there is one
     if spec.predictor:
         with at("predictor"):
-            spec.build_predictor(space)
+            predictor = spec.build_predictor(space)
+            if spec.trainer is not None and not hasattr(predictor, "take_version"):
+                raise ValueError("has no versions for the trainer to publish: use name: property, or remove trainer")
     if spec.acquisition.name not in names("acquisitions") and ":" not in spec.acquisition.name:
         with at("acquisition"):
             spec.acquisition.build("acquisitions")

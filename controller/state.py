@@ -7,11 +7,11 @@ tests.
 way. Whoever restarts after a crash calls it again and gets the same answer.
 """
 
-from controller.decide import Plan, choice_order, decide, next_deadline_s
+from controller.decide import Plan, choice_order, decide, next_deadline_s, training_order
 from controller.fold import evolve
 from controller.ordering import derive_seed
 from controller.records import Command, Experiment, InstrumentState, State, StepRecord
-from controller.tasks import ChooseTask, CommandTask, PlanTask, ReturnTask, ScheduleTask, Task
+from controller.tasks import ChooseTask, CommandTask, PlanTask, ReturnTask, ScheduleTask, Task, TrainTask
 
 __all__ = [
     "ChooseTask",
@@ -26,9 +26,11 @@ __all__ = [
     "State",
     "StepRecord",
     "Task",
+    "TrainTask",
     "choice_order",
     "decide",
     "derive_seed",
     "evolve",
     "next_deadline_s",
+    "training_order",
 ]

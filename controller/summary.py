@@ -74,6 +74,25 @@ def summarize(state: State, running: bool) -> dict[str, Any]:
             if experiment.position
         },
         "fallbacks": [{"decision": decision, "what": what} for decision, what in state.fallbacks],
+        "screen": _screen(state),
         "lab_hours": round(state.now_s / 3600, 4),
         "epoch": state.epoch,
+    }
+
+
+def _screen(state: State) -> dict[str, Any] | None:
+    """The learned screen at the last decision, and the version of its model that serves; None where there is none."""
+    stage = next((stage for stage in state.stages if stage.stage == "ensemble"), None)
+    if stage is None:
+        return None
+    trained = state.trainings[-1] if state.trainings else None
+    return {
+        "taken": stage.taken,
+        "passed": stage.passed,
+        "false_negative_rate": stage.detail.get("false_negative_rate"),
+        "model": stage.model,
+        "serving": trained.serving if trained else "",
+        "trained_on": state.trained_on,
+        "published": sum(training.published for training in state.trainings),
+        "not_published": sum(not training.published for training in state.trainings),
     }

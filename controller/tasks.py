@@ -34,10 +34,17 @@ class ScheduleTask:
 
 
 @dataclass(frozen=True)
+class TrainTask:
+    """Have the science train the predictor on the first results."""
+
+    n_observations: int
+
+
+@dataclass(frozen=True)
 class ReturnTask:
     """Wait until an instrument that is out of service is connected again."""
 
     instrument: str
 
 
-Task = ChooseTask | PlanTask | CommandTask | ScheduleTask | ReturnTask
+Task = ChooseTask | PlanTask | CommandTask | ScheduleTask | TrainTask | ReturnTask

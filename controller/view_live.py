@@ -247,7 +247,9 @@ def _stages(shot: Snapshot, width: int) -> list[Text]:
         rate = f"{stage.taken / stage.seconds:>11,.0f} /s" if stage.seconds > 0 else ""
         line = Text.assemble(f"   {clean(stage.stage):<14.14}", f"{stage.taken:>12,}", (" → ", DIM))
         line.append(f"{stage.passed:<12,}", style=NUMBER)
-        lines.append(line.append(f"{stage.seconds:>8.2f} s{rate}" if stage.seconds else "", style=DIM))
+        line.append(f"{stage.seconds:>8.2f} s{rate}" if stage.seconds else "", style=DIM)
+        missed = stage.detail.get("false_negative_rate")
+        lines.append(line.append(f" misses {missed:.0%}" if missed is not None else "", style=DIM))
     return lines
 
 

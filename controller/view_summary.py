@@ -129,8 +129,22 @@ def status_lines(directory: RunDirectory, state: State, summary: dict[str, Any],
         decision, what = state.fallbacks[-1]
         share = f"at {len(state.fallbacks)} of {state.decisions} decisions"
         lines += ["", f"fall-backs {share}, last at decision {decision}: {clean(what)}"]
+    lines += screen_lines(summary["screen"])
     next_command = {"running": "athanor status", "stopped": "athanor resume", "finished": "athanor report"}
     lines += ["", f"next: {next_command[summary['state']]} {shlex.quote(str(directory.path))}"]
+    return lines
+
+
+def screen_lines(screen: dict[str, Any] | None) -> list[str]:
+    """How many the learned screen let through, how much of the good it may have dropped, and which model serves."""
+    if screen is None:
+        return []
+    rate, serving = screen["false_negative_rate"], screen["serving"]
+    missed = "" if rate is None else f", missing an estimated {rate:.0%} of the good"
+    lines = ["", f"screen: {screen['passed']:,} of {screen['taken']:,} passed{missed}"]
+    if serving:
+        kept = f"{screen['published']} published, {screen['not_published']} not"
+        lines.append(f"model: {serving} serves, trained on {screen['trained_on']} results ({kept})")
     return lines
 
 

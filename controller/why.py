@@ -74,7 +74,7 @@ def why(directory: RunDirectory, name: str) -> Why:
     order = _order_of(directory, experiment.decision)
     place = next((i for i, o in enumerate(state.observations) if o.experiment == experiment.id), None)
     try:
-        explanation = asyncio.run(_explain(state, experiment, order, place))
+        explanation = asyncio.run(_explain(directory, state, experiment, order, place))
     except (ModelError, ActorError, OSError) as error:
         raise CampaignError(f"{experiment.id} cannot be explained: {error}") from error
     result = None if place is None else state.observations[place]
@@ -101,9 +101,11 @@ def _order_of(directory: RunDirectory, decision: int) -> ev.ChoiceOrdered:
     raise CampaignError(f"{directory.path}: the journal has no decision {decision}; `athanor replay` checks it.")
 
 
-async def _explain(state: State, experiment: Experiment, order: ev.ChoiceOrdered, place: int | None) -> Explanation:
+async def _explain(
+    directory: RunDirectory, state: State, experiment: Experiment, order: ev.ChoiceOrdered, place: int | None
+) -> Explanation:
     base_dir = Path(state.started.base_dir if state.started else ".")
-    pipeline = Pipeline(science_spec(state.require(), base_dir), LocalCrew())
+    pipeline = Pipeline(science_spec(state.require(), base_dir, directory.path.resolve()), LocalCrew())
     before = tuple(state.observations[:place]) if place is not None else ()
     after = tuple(state.observations[: place + 1]) if place is not None else ()
     try:

@@ -50,11 +50,21 @@ def _choosing(why: Why) -> list[str]:
         told.append(f"runner-up   {name} with {number(value)}")
     if why.state.require().constraints and choice.model_hash:
         told.append(f"feasible    with probability {choice.feasibility:.0%}")
+    told += _screened(why)
     told.append(f"it saw      {order.n_observations} results, {len(order.pending)} pending; seed {order.seed}")
     told.append(f"data        {choice.data_hash[:16]}  ({_same(choice.data_hash, computed.data_hash)})")
     if choice.model_hash:
         told.append(f"model       {choice.model_hash[:16]}  ({_same(choice.model_hash, computed.model_hash)})")
     return told
+
+
+def _screened(why: Why) -> list[str]:
+    """Which version of the predictor screened, where a trainer publishes some."""
+    n = why.order.trained_on
+    if not n:
+        return []
+    serving = next((t.serving for t in why.state.trainings if t.n_observations == n), "")
+    return [f"screened    by the model {serving} that served after {n} results"]
 
 
 def _same(recorded: str, computed: str) -> str:

@@ -40,23 +40,32 @@ class AdaptiveFactor:
         level: wanted coverage.
         step: how fast the level moves.
         window: how many of the latest scores count.
+        miss: the share of misses that is aimed at by now, where an earlier factor goes on with other scores.
+
+    Attributes:
+        scores: those that count.
+        miss: the share of misses that is aimed at by now.
     """
 
-    def __init__(self, scores: np.ndarray, *, level: float = 0.9, step: float = 0.02, window: int = 200):
-        self._scores = list(np.asarray(scores, dtype=float))[-window:]
-        self._goal, self._miss, self._step, self._window = level, 1.0 - level, step, window
+    def __init__(
+        self, scores: np.ndarray, *, level: float = 0.9, step: float = 0.02, window: int = 200,
+        miss: float | None = None,
+    ):  # fmt: skip
+        self.scores = list(np.asarray(scores, dtype=float))[-window:]
+        self.miss = 1.0 - level if miss is None else miss
+        self._goal, self._step, self._window = level, step, window
 
     @property
     def factor(self) -> float:
         """Multiply a stated std by this."""
-        if not self._scores:
+        if not self.scores:
             return 1.0
-        level = min(max(1.0 - self._miss, 0.0), 1.0)
-        return float(max(np.quantile(self._scores, level, method="higher"), 1e-6) / Z90)
+        level = min(max(1.0 - self.miss, 0.0), 1.0)
+        return float(max(np.quantile(self.scores, level, method="higher"), 1e-6) / Z90)
 
     def update(self, truth: float, mean: float, std: float) -> None:
         """Take one result into account; ``std`` is the model's own, before the factor."""
         score = abs(truth - mean) / max(std, 1e-12)
         missed = score > self.factor * Z90
-        self._miss += self._step * ((1.0 - self._goal) - float(missed))
-        self._scores = [*self._scores, score][-self._window :]
+        self.miss += self._step * ((1.0 - self._goal) - float(missed))
+        self.scores = [*self.scores, score][-self._window :]

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from models.blocks.convolutions import EdgeGatedConv, ElementEmbedding, GaussianExpansion, Trunk, mean_pool, mlp
 from models.blocks.fitting import Schedule
+from models.blocks.graph_cache import cached
 from models.blocks.graphs import Batch, GraphSet, crystal_graphs
 from models.blocks.materials import Materials
 from models.predictors.property import NeuralModel
@@ -27,7 +28,7 @@ class ALIGNN(NeuralModel):
 
     def inputs(self, materials: Materials) -> GraphSet:
         """Crystal graphs of 12 neighbours with bond vectors."""
-        return crystal_graphs([c for c in materials.cells if c is not None], neighbors=12, merge=False)
+        return cached(crystal_graphs, [c for c in materials.cells if c is not None], neighbors=12, merge=False)
 
     def network(self) -> nn.Module:
         """Embeddings, line-graph layers, crystal layers, pool, trunk."""

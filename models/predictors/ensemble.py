@@ -70,6 +70,7 @@ class EnsemblePredictor:
         self.fewest = fewest
         self.seed = seed
         self.trees = trees
+        self.taught = 0
         self._models: dict[str, _Model] | None = None
 
     def fit(self, observations: Sequence[Observation]) -> None:
@@ -77,7 +78,7 @@ class EnsemblePredictor:
         known = [o for o in observations if o.outcome != "failed_measurement"]
         names = self.quantities or tuple(sorted({name for o in known for name in o.values}))
         X = self.space.featurize([o.candidate for o in known])
-        self._models = {}
+        self._models, self.taught = {}, len(observations)
         for name in names:
             rows = [i for i, o in enumerate(known) if np.isfinite(o.values.get(name, np.nan))]
             if rows:
@@ -106,21 +107,17 @@ class EnsemblePredictor:
         Returns:
             Mask over the pool (n,), or None where there is too little to judge by, and what happened, in numbers.
         """
-        from models.predictors.optimistic import optimistic_screen
+        from models.predictors.optimistic import screen_with
 
-        taught = sum(o.outcome != "failed_measurement" for o in observations)
-        if taught < self.fewest or not self.objectives:
-            return None, {"observations": float(taught)}
-        result = optimistic_screen(self, pool, observations, self.objectives, self.constraints, self.keep)
-        detail = {
-            "observations": float(taught),
-            "infeasible": float(result.infeasible),
-            "uninteresting": float(result.uninteresting),
-            "judged": float(result.judged),
-        }
-        if result.judged:
-            detail["false_negative_rate"] = result.false_negative_rate
-        return result.mask, detail | {f"trees_{name}": round(w, 3) for name, w in self.weights().items()}
+        mask, detail = screen_with(self, pool, observations)
+        if mask is None:
+            return None, detail
+        return mask, detail | {f"trees_{name}": round(w, 3) for name, w in self.weights().items()}
+
+    @property
+    def learned(self) -> tuple[str, ...]:
+        """Names of the quantities that it has learned."""
+        return tuple(self._fitted())
 
     def left_out(self, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return truth, mean and std of a quantity's observations, each predicted by models that had not seen it."""

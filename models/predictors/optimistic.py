@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from models.errors import UnknownNameError
 from models.observation import Constraint, Objective, Observation
-from models.predictors.ensemble import EnsemblePredictor
 from models.roles import Pool, Predictor
 
 Beliefs = dict[str, tuple[np.ndarray, np.ndarray]]
@@ -17,6 +17,27 @@ Beliefs = dict[str, tuple[np.ndarray, np.ndarray]]
 
 OPTIMISM = 2.0
 """Standard deviations between a mean and the optimistic end of a belief."""
+
+
+@runtime_checkable
+class SelfJudging(Protocol):
+    """A predictor that knows its own mistakes.
+
+    Attributes:
+        taught: how many observations it was fitted to, the first ones.
+        learned: names of the quantities that it has learned.
+    """
+
+    taught: int
+
+    @property
+    def learned(self) -> Any:
+        """Iterates over the names of the quantities."""
+        ...
+
+    def left_out(self, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Truth, mean and std of the observations that have the quantity, by models that had not seen them."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -43,6 +64,13 @@ class OptimisticScreen:
         """How many stay."""
         return int(self.mask.sum())
 
+    @property
+    def detail(self) -> dict[str, float]:
+        """The numbers, for a stage's report."""
+        out = {"infeasible": self.infeasible, "uninteresting": self.uninteresting, "judged": self.judged}
+        rate = {"false_negative_rate": self.false_negative_rate} if self.judged else {}
+        return {name: float(value) for name, value in out.items()} | rate
+
 
 def optimistic_screen(
     predictor: Predictor,
@@ -51,6 +79,8 @@ def optimistic_screen(
     objectives: Sequence[Objective],
     constraints: Sequence[Constraint],
     keep: int = 512,
+    *,
+    fitted: bool = False,
 ) -> OptimisticScreen:
     """Fit ``predictor`` to the observations and judge a pool at the optimistic end of its beliefs.
 
@@ -59,17 +89,20 @@ def optimistic_screen(
     candidates stay in any case, and all do where there are no observations.
 
     Args:
-        predictor: any; is fitted here. Only the ensemble knows its own mistakes, so only it gets a false-negative rate.
+        predictor: any; is fitted here unless it is ``fitted``. One that knows its own mistakes (``SelfJudging``) gets a
+            false-negative rate.
         pool: (n) candidates.
         observations: what is known.
         objectives: ``computed`` ones count exactly.
         constraints: on measured, derived or computed quantities.
         keep: at least so many stay.
+        fitted: take the predictor as it is.
     """
     n = len(pool)
     if n == 0 or not observations:
         return OptimisticScreen(np.ones(n, dtype=bool), 0, 0, float("nan"), 0)
-    predictor.fit(observations)
+    if not fitted:
+        predictor.fit(observations)
     beliefs = _beliefs(predictor, pool)
     best = np.column_stack([_objective_end(o, pool, beliefs) for o in objectives])
     margin = np.min([_constraint_margin(c, pool, beliefs) for c in constraints], axis=0) if constraints else np.zeros(n)
@@ -86,14 +119,32 @@ def optimistic_screen(
         order = np.concatenate([order[mask[order]], order[~mask[order]]])
         mask[order[: min(keep, n)]] = True
     rate, judged = float("nan"), 0
-    if isinstance(predictor, EnsemblePredictor):
-        rate, judged = _false_negatives(predictor, observations, objectives, constraints)
+    if isinstance(predictor, SelfJudging):
+        rate, judged = _false_negatives(predictor, observations[: predictor.taught], objectives, constraints)
     return OptimisticScreen(mask, int(infeasible.sum()), int((dominated & ~infeasible).sum()), rate, judged)
 
 
+def screen_with(
+    predictor: Any, pool: Pool, observations: Sequence[Observation], *, fitted: bool = False
+) -> tuple[np.ndarray | None, dict[str, float]]:
+    """Screen with a predictor that says what it looks for (``objectives``, ``constraints``, ``keep``, ``fewest``).
+
+    Returns:
+        Mask over the pool (n,), or None where there is too little to judge by, and what happened, in numbers:
+        ``false_negative_rate`` is the estimated share of the good that the screen drops.
+    """
+    taught = sum(o.outcome != "failed_measurement" for o in observations)
+    if taught < predictor.fewest or not predictor.objectives:
+        return None, {"observations": float(taught)}
+    result = optimistic_screen(
+        predictor, pool, observations, predictor.objectives, predictor.constraints, predictor.keep, fitted=fitted
+    )
+    return result.mask, {"observations": float(taught), **result.detail}
+
+
 def _beliefs(predictor: Predictor, pool: Pool) -> Beliefs:
-    if isinstance(predictor, EnsemblePredictor):
-        return predictor.predict_array(pool)
+    if hasattr(predictor, "predict_array"):
+        return predictor.predict_array(pool)  # type: ignore[attr-defined]
     predictions = predictor.predict([pool[i] for i in range(len(pool))])
     return {
         name: (np.array([p[name].mean for p in predictions]), np.array([p[name].std for p in predictions]))
@@ -153,7 +204,7 @@ def _beaten(best: np.ndarray, seen: np.ndarray) -> np.ndarray:
 
 
 def _false_negatives(
-    predictor: EnsemblePredictor,
+    predictor: SelfJudging,
     observations: Sequence[Observation],
     objectives: Sequence[Objective],
     constraints: Sequence[Constraint],
@@ -161,7 +212,7 @@ def _false_negatives(
     """Judge the observed front by left-out predictions: (share dropped, how many there are)."""
     known = [o for o in observations if o.outcome != "failed_measurement"]
     left_out = {}
-    for name in predictor.weights():
+    for name in predictor.learned:
         rows = [i for i, o in enumerate(known) if np.isfinite(o.values.get(name, np.nan))]
         _, mean, std = predictor.left_out(name)
         left_out[name] = {i: (float(m), float(s)) for i, m, s in zip(rows, mean, std, strict=True)}

@@ -78,3 +78,20 @@ def test_several_objectives_are_compared_by_hypervolume_regret(tmp_path, capsys,
     assert len((tmp_path / "out" / "curves.csv").read_text().splitlines()) == 1 + 2 * 2 * 7
     assert (tmp_path / "out" / "curves.png").stat().st_size > 1000
     assert cli.main(["bench", "planning", "arc", "--multi", "--methods", "ouija"]) == 2
+
+
+def test_the_benchmark_of_models_is_handed_its_own_words(monkeypatch, capsys):
+    import benchmarks.models
+
+    given: list[list[str]] = []
+    monkeypatch.setattr(benchmarks.models, "main", lambda argv: given.append(argv) or 3)
+    assert cli.main(["bench", "models", "accuracy", "--only", "perov5", "--seed", "7"]) == 3
+    assert given == [["accuracy", "--only", "perov5", "--seed", "7"]]
+
+
+def test_without_the_source_code_the_benchmark_of_models_says_where_it_is(monkeypatch, capsys):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "benchmarks.models", None)
+    assert cli.main(["bench", "models", "speed"]) != 0
+    assert "comes with the source code" in capsys.readouterr().err
