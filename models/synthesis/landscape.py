@@ -130,9 +130,10 @@ def survey(
     epitaxy, unlikeness = likeness.of_sets(reactions.sets)
     volume = target.volume_A3_per_atom if target.volume_A3_per_atom == target.volume_A3_per_atom else _ATOM_VOLUME_A3
     barrier = barrier_eV(now / volume, epitaxy, unlikeness)
+    front = pareto_front(barrier, competition.expected)
     return Landscape(
-        formula, target, known, stability, chosen, reactions, temperature_C, atmosphere, now, std, _onsets(energies), epitaxy,
-        unlikeness, barrier, rivals, competition, pareto_front(np.round(barrier, 1), np.round(competition.expected, 1)),
+        formula, target, known, stability, chosen, reactions, temperature_C, atmosphere,
+        now, std, _onsets(energies), epitaxy, unlikeness, barrier, rivals, competition, front,
     )  # fmt: skip
 
 

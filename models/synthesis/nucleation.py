@@ -8,6 +8,8 @@ INTERFACE_J_PER_M2 = 2.0
 """Energy of an interface between unlike oxides, as Aykol et al. take it."""
 TRANSPORT_eV = 10.0
 """What it costs at most to rearrange the atoms: of a target quite unlike its precursors."""
+BARRIER_RESOLUTION = 1.1
+PHASES_RESOLUTION = 0.5
 _J_PER_M2_IN_eV_PER_A2 = 0.0624151
 
 
@@ -33,16 +35,16 @@ def barrier_eV(driving_eV_per_A3: np.ndarray, epitaxy: np.ndarray, unlikeness: n
     return np.where(np.asarray(driving_eV_per_A3) < 0, height, np.inf)
 
 
-def pareto_front(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Return which points (n,) no other point beats in both numbers, both to be small; inf never belongs to it."""
-    order = np.lexsort((second, first))
-    front = np.zeros(len(first), bool)
-    best = np.inf
-    for i in order:
-        if second[i] < best and np.isfinite(first[i]):
-            front[i] = True
-            best = second[i]
-        elif second[i] == best and np.isfinite(first[i]) and front.any():
-            twin = np.flatnonzero(front)[-1:]
-            front[i] = bool((first[twin] == first[i]).all())
+def pareto_front(barrier_eV: np.ndarray, competition: np.ndarray) -> np.ndarray:
+    """Return which reactions (n,) no other one beats in barrier and competition.
+
+    Beaten is what another equals or betters in both, and betters in one by more than the numbers are good for: a tenth
+    of the barrier, or half a competing phase. A reaction that is not driven is never on the front.
+    """
+    front = np.isfinite(barrier_eV)
+    rows = np.flatnonzero(front)
+    b, c = barrier_eV[rows], competition[rows]
+    for i, row in enumerate(rows):
+        no_worse = (b <= b[i]) & (c <= c[i])
+        front[row] = not (no_worse & ((b < b[i] / BARRIER_RESOLUTION) | (c < c[i] - PHASES_RESOLUTION))).any()
     return front

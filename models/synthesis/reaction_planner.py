@@ -9,6 +9,7 @@ from models import elements
 from models.candidate import Candidate
 from models.errors import DataError
 from models.route import Interval, Operation, Route
+from models.synthesis.atmosphere import choose_atmosphere
 from models.synthesis.landscape import Landscape, survey
 from models.synthesis.route_words import numbers, reason
 from models.synthesis.sintering import SinteringPlanner, balance
@@ -29,7 +30,7 @@ class ReactionPlanner:
 
     Args:
         top: routes to return.
-        atmosphere: of the firing; one of ``models.thermo.gibbs.ATMOSPHERES_bar``.
+        atmosphere: of the firing, one of ``models.thermo.gibbs.ATMOSPHERES_bar``; by default one that keeps the target.
         sample_mass_g: of product aimed at.
         temperature_C: of the firing; by default estimated.
 
@@ -39,7 +40,7 @@ class ReactionPlanner:
     citation = "10.1021/jacs.1c04888"
 
     def __init__(
-        self, *, top: int = 5, atmosphere: str = "air", sample_mass_g: float = 2.0, temperature_C: float | None = None
+        self, *, top: int = 5, atmosphere: str = "", sample_mass_g: float = 2.0, temperature_C: float | None = None
     ):
         self.top = top
         self.atmosphere = atmosphere
@@ -70,7 +71,8 @@ class ReactionPlanner:
 
     def landscape(self, formula: str) -> Landscape:
         """Return all reactions to a formula with their numbers. Raises DataError like ``routes``."""
-        found = survey(formula, self.firing_C(formula), self.atmosphere)
+        temperature_C = self.firing_C(formula)
+        found = survey(formula, temperature_C, self.atmosphere or choose_atmosphere(formula, temperature_C))
         if not len(found.reactions):
             held = ", ".join(sorted({p.phase.formula for p in found.precursors})) or "none"
             raise DataError(
