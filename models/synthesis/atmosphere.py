@@ -8,6 +8,7 @@ import numpy as np
 
 from models.synthesis.reactions import GASES, fixed_elements, released
 from models.thermo import entries, formulas
+from models.thermo.entries import Phase
 from models.thermo.gibbs import ATMOSPHERES_bar, gas_eV, solids
 from models.thermo.hull import Hull
 
@@ -53,8 +54,6 @@ def _distance(
     own: int,
 ) -> float:
     """Return the height above the hull of the fixed elements, in an open gas."""
-    from models.thermo.entries import Phase
-
     kept = [{el: held[el] for el in fixed if el in held} for held in compositions]
     counts = np.array([sum(held.values()) for held in kept])
     hull = Hull([Phase("", held) for held in kept], costs / counts, np.zeros(len(kept)))

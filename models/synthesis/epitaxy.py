@@ -6,32 +6,53 @@ Citation: Zur, McGill, J. Appl. Phys. 55, 378 (1984), doi:10.1063/1.333084.
 from __future__ import annotations
 
 import itertools
+from functools import cache
 
 import numpy as np
 
 LARGEST_A2 = 200.0
 """Patches are sought up to this area; a pair of crystals without one does not match."""
+_MOST_CELLS = 40
 _LENGTH, _ANGLE_DEG = 0.05, 3.0
 """How much the sides (relative) and the angle of two patches may differ."""
 
 
-def faces(lattice: np.ndarray) -> np.ndarray:
-    """Return the two shortest vectors (k, 2, 3) of each low-index face of a lattice (3, 3), Miller indices up to 1."""
-    numbers = np.array(list(itertools.product((-2, -1, 0, 1, 2), repeat=3)))
-    numbers = numbers[np.abs(numbers).sum(axis=1) > 0]
+@cache
+def _planes() -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return for each low-index face the integer vectors (k, 3) in it, and which pairs (k, k) of them are a basis.
+
+    Two vectors are a basis of a face where their cross product is the face's own Miller indices.
+    """
+    numbers = np.array([v for v in itertools.product((-2, -1, 0, 1, 2), repeat=3) if any(v)])
     out = []
     for miller in itertools.product((-1, 0, 1), repeat=3):
-        if miller <= (0, 0, 0):
-            continue  # of each pair of opposite faces one
-        inside = numbers[numbers @ np.array(miller) == 0]
+        if miller > (0, 0, 0):  # of each pair of opposite faces one
+            inside = numbers[numbers @ np.array(miller) == 0]
+            crossed = np.cross(inside[:, None], inside[None])
+            out.append((inside, (np.abs(crossed) == np.abs(miller)).all(axis=2)))
+    return out
+
+
+@cache
+def _supercells(n_max: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return a, shift, b (k, 3) of the supercells (a, 0), (shift, b) of 1 to n_max cells, and where each size ends."""
+    rows = [
+        (a, shift, n // a) for n in range(1, n_max + 1) for a in range(1, n + 1) if n % a == 0 for shift in range(a)
+    ]
+    array = np.array(rows)
+    return array, np.searchsorted(array[:, 0] * array[:, 2], np.arange(n_max + 1), side="right")
+
+
+def faces(lattice: np.ndarray) -> np.ndarray:
+    """Return two shortest vectors (k, 2, 3) of each low-index face of a lattice (3, 3), Miller indices up to 1."""
+    out = []
+    for inside, basis in _planes():
         vectors = inside @ lattice
-        order = np.argsort(np.linalg.norm(vectors, axis=1), kind="stable")
-        first = vectors[order[0]]
-        for i in order[1:]:
-            # Integer vectors of a face are a basis of it where their cross product is the face's normal itself.
-            if (np.abs(np.cross(inside[order[0]], inside[i])) == np.abs(miller)).all():
-                out.append((first, vectors[i]))
-                break
+        lengths = np.einsum("ij,ij->i", vectors, vectors)
+        first = int(np.argmin(lengths))
+        second = int(np.argmin(np.where(basis[first], lengths, np.inf)))
+        if basis[first, second]:
+            out.append((vectors[first], vectors[second]))
     return np.array(out)
 
 
@@ -43,15 +64,15 @@ def patches(lattice: np.ndarray, largest_A2: float = LARGEST_A2) -> np.ndarray:
     found = []
     for first, second in faces(lattice):
         area = float(np.linalg.norm(np.cross(first, second)))
-        for n in range(1, int(largest_A2 / max(area, 1.0)) + 1):
-            for a in (a for a in range(1, n + 1) if n % a == 0):
-                shifts = np.arange(n // a)
-                long = np.repeat((a * first)[None], len(shifts), axis=0)
-                # Hermite normal form of determinant n: rows (a, 0), (shift, n / a).
-                found.append(np.stack([long, shifts[:, None] * first + (n // a) * second], axis=1))
+        n = min(_MOST_CELLS, int(largest_A2 / area))
+        if n:
+            table, ends = _supercells(_MOST_CELLS)
+            a, shift, b = table[: ends[n]].T[..., None]
+            found.append(np.stack([a * first, shift * first + b * second], axis=1))
     if not found:
         return np.zeros((0, 3))
-    return np.unique(np.round(_reduced(np.concatenate(found)), 2), axis=0)
+    sides = np.round(_reduced(np.concatenate(found)), 2)
+    return sides[np.unique(sides @ np.array([1e9, 1e4, 1.0]), return_index=True)[1]]
 
 
 def smallest_match_A2(one: np.ndarray, other: np.ndarray) -> float:

@@ -6,7 +6,7 @@ import itertools
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -41,12 +41,12 @@ class Phase:
     gibbs_eV_per_atom: np.ndarray | None = None
     volume_A3_per_atom: float = np.nan
 
-    @property
+    @cached_property
     def key(self) -> formulas.Key:
         """What identifies the composition."""
         return formulas.key_of(tuple(self.atoms.items()))
 
-    @property
+    @cached_property
     def n_atoms(self) -> float:
         """Atoms a formula unit."""
         return sum(self.atoms.values())
@@ -64,7 +64,12 @@ class _Table:
 
 def thermo_folder() -> Path:
     """Return the folder of thermochemical data. Raises DataError where ``ATHANOR_DATA`` does not lead to it."""
-    folder = Path(os.environ.get("ATHANOR_DATA", "") or "-") / "thermo"
+    return _folder(os.environ.get("ATHANOR_DATA", ""))
+
+
+@lru_cache(maxsize=8)
+def _folder(root: str) -> Path:
+    folder = Path(root or "-") / "thermo"
     if not folder.is_dir():
         raise DataError(
             f"no thermochemical data in {str(folder)!r}: set ATHANOR_DATA to the folder of public data that has "

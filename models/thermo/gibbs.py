@@ -70,27 +70,26 @@ def solids(phases: tuple[Phase, ...]) -> Solids:
 
     Citation: Bartel et al., Nat. Commun. 9, 4168 (2018), doi:10.1038/s41467-018-06682-4.
     """
-    kept: list[Phase] = []
-    curves: list[np.ndarray] = []
-    spread: list[float] = []
-    known: list[bool] = []
-    corrections = shipped()
-    for phase in phases:
-        if phase.gibbs_eV_per_atom is not None:
-            curve, std = phase.gibbs_eV_per_atom, _MEASURED_STD_eV_PER_ATOM
-        elif phase.energy_eV_per_atom is not None and all(
-            entries.element_gibbs_eV(el) is not None for el in phase.atoms
-        ):
-            energy = phase.energy_eV_per_atom + corrections.of(phase.atoms)
-            curve, std = energy + descriptor_eV_per_atom(phase), corrections.std(phase.atoms)
-        else:
-            continue
-        kept.append(phase)
-        curves.append(curve)
-        spread.append(std if len(phase.atoms) > 1 else 0.0)
-        known.append(phase.gibbs_eV_per_atom is not None)
-    index = {phase.key: i for i, phase in enumerate(kept)}
-    return Solids(tuple(kept), np.array(curves), np.array(spread), np.array(known, bool), index)
+    curves = [(phase, _curve(phase)) for phase in phases]
+    kept = [(phase, found) for phase, found in curves if found is not None]
+    return Solids(
+        tuple(phase for phase, _ in kept),
+        np.array([gibbs for _, (gibbs, _) in kept]).reshape(-1, len(GRID_K)),
+        np.array([std for _, (_, std) in kept]),
+        np.array([phase.gibbs_eV_per_atom is not None for phase, _ in kept], bool),
+        {phase.key: i for i, (phase, _) in enumerate(kept)},
+    )
+
+
+@lru_cache(maxsize=20_000)
+def _curve(phase: Phase) -> tuple[np.ndarray, float] | None:
+    """Return the Gibbs energies of a phase (18,) and their standard deviation, None where nothing gives them."""
+    if phase.gibbs_eV_per_atom is not None:
+        return phase.gibbs_eV_per_atom, _MEASURED_STD_eV_PER_ATOM if len(phase.atoms) > 1 else 0.0
+    if phase.energy_eV_per_atom is None or any(entries.element_gibbs_eV(el) is None for el in phase.atoms):
+        return None
+    energy = phase.energy_eV_per_atom + shipped().of(phase.atoms)
+    return energy + descriptor_eV_per_atom(phase), shipped().std(phase.atoms)
 
 
 def descriptor_eV_per_atom(phase: Phase) -> np.ndarray:

@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from scipy.optimize import linprog
 from scipy.special import ndtr
 
 from models.errors import DataError
 from models.thermo import entries, formulas
 from models.thermo.entries import Phase
+from models.thermo.simplex import cheapest
 
 COMPUTED_STD_eV_PER_ATOM = 0.024
 """Error of computed reaction energies among like phases: Hautier et al., Phys. Rev. B 85, 155208 (2012)."""
 _DRAWS = 1000
-_FACETS = 24
+_FACETS = 40
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Hull:
     """The lower convex hull of phases of a few elements.
 
     Args:
-        phases: formula -> element -> atoms; elements must be among them, or every composition covered otherwise.
+        phases: n of them, the pure elements among them.
         energies_eV_per_atom: (n,) of formation.
         std_eV_per_atom: (n,) independent standard deviations.
     """
@@ -71,25 +71,33 @@ class Hull:
             energies: instead of the hull's own.
 
         Raises:
-            DataError: an element is not in this hull, or nothing makes the composition up.
+            DataError: an element is not in this hull.
         """
-        if missing := set(atoms) - set(self.elements):
+        shares, rows, goal, start = self._problem(atoms, without)
+        energies = self.energies if energies is None else energies
+        basis = cheapest(shares, energies[rows], goal, start)
+        return self._mixture(shares, rows, goal, basis), float(energies[rows[basis]] @ _amounts(shares, goal, basis))
+
+    def _problem(
+        self, atoms: Mapping[str, float], without: int | None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Return shares (k, c) of the phases that can take part, their rows, the goal (c,) and the pure elements."""
+        if missing := {el for el in atoms if (((el, 1.0),)) not in self._index}:
             raise DataError(f"{', '.join(sorted(missing))} not in the hull of {'-'.join(self.elements)}")
         total = sum(atoms.values())
         goal = np.array([atoms.get(el, 0.0) / total for el in self.elements])
-        # Only phases without other elements can take part.
-        inside = (self._shares[:, goal == 0] == 0).all(axis=1)
-        if without is not None:
-            inside[without] = False
-        rows = np.flatnonzero(inside)
-        energies = self.energies if energies is None else energies
         kept = goal > 0
-        found = linprog(energies[rows], A_eq=self._shares[rows][:, kept].T, b_eq=goal[kept], method="highs-ds")
-        if found.status != 0:
-            raise DataError(f"no phases make up {dict(atoms)}: {found.message}")
-        shares = np.zeros(len(self.phases))
-        shares[rows] = np.where(found.x > 1e-9, found.x, 0.0)
-        return shares, float(found.fun)
+        inside = (self._shares[:, ~kept] == 0).all(axis=1)  # phases with other elements cannot take part
+        if without is not None:
+            inside[without] = len(atoms) == 1
+        rows = np.flatnonzero(inside)
+        pure = [self._index[((el, 1.0),)] for el, used in zip(self.elements, kept, strict=True) if used]
+        return self._shares[rows][:, kept], rows, goal[kept], np.searchsorted(rows, pure)
+
+    def _mixture(self, shares: np.ndarray, rows: np.ndarray, goal: np.ndarray, basis: np.ndarray) -> np.ndarray:
+        out = np.zeros(len(self.phases))
+        out[rows[basis]] = _amounts(shares, goal, basis)
+        return out
 
     def stability(
         self,
@@ -114,16 +122,21 @@ class Hull:
             if energy_eV_per_atom is not None
             else (self.energies[own] if own is not None else np.nan)
         )
-        shares, floor = self.decompose(atoms, without=own)
-        words = {self.phases[i].formula: float(shares[i]) for i in np.argsort(-shares, kind="stable") if shares[i] > 0}
+        shares, rows, goal, basis = self._problem(atoms, own)
+        basis = cheapest(shares, self.energies[rows], goal, basis)
+        mixture = self._mixture(shares, rows, goal, basis)
+        floor = float(self.energies @ mixture)
+        words = {
+            self.phases[i].formula: float(mixture[i]) for i in np.argsort(-mixture, kind="stable") if mixture[i] > 0
+        }
         if np.isnan(energy):
             return Stability(np.nan, words, np.nan, np.nan, {})
         rng = np.random.default_rng(0)
         noise = rng.standard_normal((_DRAWS, len(self.phases))) * self.std
-        facets = {tuple(np.round(shares, 9)): shares}
+        facets = {tuple(sorted(basis)): mixture}
         for draw in noise[:_FACETS]:
-            other, _ = self.decompose(atoms, without=own, energies=self.energies + draw)
-            facets.setdefault(tuple(np.round(other, 9)), other)
+            basis = cheapest(shares, (self.energies + draw)[rows], goal, basis)
+            facets.setdefault(tuple(sorted(basis)), self._mixture(shares, rows, goal, basis))
         weights = np.array(list(facets.values()))
         floors = ((self.energies + noise) @ weights.T).min(axis=1)
         spread = self.std[own] if own is not None else float(np.max(self.std))
@@ -132,6 +145,11 @@ class Hull:
         chance = {x: float(np.mean(ndtr((x / 1000 - above) / max(spread, 1e-9)))) for x in within_meV}
         std = float(np.hypot(spread, np.std(floors)))
         return Stability(max(0.0, float(energy - floor)), words, float(energy - floor), std, chance)
+
+
+def _amounts(shares: np.ndarray, goal: np.ndarray, basis: np.ndarray) -> np.ndarray:
+    found = np.linalg.solve(shares[basis].T, goal)
+    return np.where(found > 1e-9, found, 0.0)
 
 
 def computed_hull(elements: Iterable[str]) -> Hull:
