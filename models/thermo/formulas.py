@@ -17,7 +17,7 @@ def atoms(formula: str) -> dict[str, float]:
     """Return element -> atoms of ``Ba(NO3)2`` or of a hydrate such as ``LiOH·H2O``. Raises DataError."""
     text = re.sub(r"\s+", "", formula)
     if not text:
-        raise DataError("an empty formula; write it like BaTiO3")
+        raise DataError("an empty formula; write it like Co2MnSi")
     if water := _WATER.search(text):
         found = dict(elements.parse_formula(text[: water.start()]))
         n = float(water.group(1) or 1)
