@@ -53,7 +53,7 @@ def _batch(planner: Any, arguments: Any) -> int:
         raise CampaignError(f"cannot read {arguments.batch}: {error}") from error
     for line in filter(None, map(str.strip, lines)):
         try:
-            routes = planner.routes(line)
+            routes = planner.quick_routes(line)
         except ModelError as error:
             print(json.dumps({"target": line, "error": str(error)}), flush=True)
             continue
