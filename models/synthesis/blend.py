@@ -70,15 +70,21 @@ class ConditionsModel(Protocol):
         ...
 
 
-def learnt(module: str, name: str) -> Any | None:
-    """Return the trained model of a class that has ``load()``, or None where this installation does not have it."""
+def optional(module: str, name: str) -> Any | None:
+    """Return a class or function of a module, or None where this installation does not have the module."""
     try:
         found = importlib.import_module(module)
     except ModuleNotFoundError as error:
-        if error.name != module:
+        if not module.startswith(error.name or "?"):
             raise
         return None
-    return getattr(found, name).load()
+    return getattr(found, name)
+
+
+def learnt(module: str, name: str) -> Any | None:
+    """Return the trained model of a class that has ``load()``, or None where this installation does not have it."""
+    found = optional(module, name)
+    return None if found is None else found.load()
 
 
 def custom(found: Landscape) -> np.ndarray:

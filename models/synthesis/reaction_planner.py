@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -30,6 +31,21 @@ _ASKED = 20
 """Sets of precursors that the recommender is asked for."""
 _REST = 0.02
 """Share of the odds left to sets that the recommender did not name."""
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """Routes to a target and what they were chosen from.
+
+    Attributes:
+        landscape: every reaction.
+        routes: best first.
+        rows: of each route its reaction in the landscape; None where only the literature knows its precursors.
+    """
+
+    landscape: Landscape
+    routes: list[Route]
+    rows: list[int | None]
 
 
 class ReactionPlanner:
@@ -94,13 +110,17 @@ class ReactionPlanner:
         Raises:
             DataError: no public data, not a formula, or no set of available precursors makes it; says what to do.
         """
+        return self.survey(formula, candidate).routes
+
+    def survey(self, formula: str, candidate: str = "") -> Plan:
+        """Return the routes and the reactions that they were chosen from. Raises DataError like ``routes``."""
         usual = self._recommended(formula)
         found = self.landscape(formula, usual)
         sets = [frozenset(p.phase.key for p in found.set_of(row)) for row in range(len(found.reactions))]
         prior = custom(found)
+        named = {_keys(names): odds for names, odds in usual.items()}
         others = [names for names in usual if _keys(names) not in set(sets)]
         if usual:
-            named = {_keys(names): odds for names, odds in usual.items()}
             rest = _REST * shares(prior)
             prior = np.log(np.array([named.get(held, 0.0) for held in sets]) + rest + 1e-300)
         words = prior + allowed(found)
@@ -108,7 +128,7 @@ class ReactionPlanner:
         usual_gain = float(np.median(allowed(found)[np.argsort(-prior)[:5]])) if len(sets) else 0.0
         words = np.append(words, [np.log(usual[names]) + usual_gain for names in others])
         score = shares(words)
-        out = []
+        out, rows = [], []
         for i in np.argsort(-score, kind="stable")[: self.top]:
             row = int(i) if i < len(sets) else None
             names = tuple(p.phase.formula for p in found.set_of(row)) if row is not None else others[i - len(sets)]
@@ -117,10 +137,11 @@ class ReactionPlanner:
                 route = route.model_copy(
                     update={"reason": reason(found, row), "numbers": {**route.numbers, **numbers(found, row)}}
                 )
-            if usual and (odds := usual.get(names, named.get(_keys(names)))):
+            if odds := named.get(_keys(names)):
                 route.numbers["literature_probability"] = round(odds, 6)
             out.append(route)
-        return out
+            rows.append(row)
+        return Plan(found, out, rows)
 
     def quick_routes(self, formula: str, candidate: str = "") -> list[Route]:
         """Return routes as the literature would choose them, without thermodynamics; milliseconds a target.
