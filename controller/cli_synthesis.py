@@ -71,8 +71,10 @@ def _planner(arguments: Any) -> Any:
 
 
 def _one(planner: Any, arguments: Any) -> int:
+    from controller.plan_lab import compile_for
     from controller.plan_plots import write_diagram
     from controller.plan_words import recipe_lines, rival_lines, route_lines, target_lines
+    from models.synthesis.reaction_planner import with_recipe
 
     plan = planner.survey(arguments.formula)
     diagram = None
@@ -80,19 +82,31 @@ def _one(planner: Any, arguments: Any) -> int:
     if arguments.why and rows:
         name = "".join(c if c.isalnum() or c in ".-" else "_" for c in arguments.formula)
         diagram = write_diagram(plan.landscape, rows, arguments.diagram or Path(f"{name}-routes.png"))
+    routes = [with_recipe(route, arguments.grams) for route in plan.routes]
+    compiled = compile_for(arguments.lab, routes) if arguments.lab is not None else None
+    refused = "" if compiled is None or compiled.steps else f"{arguments.lab} cannot make it: {compiled.reason}"
     if arguments.json:
-        said = {"target": arguments.formula, "routes": [route.model_dump(mode="json") for route in plan.routes]}
-        print(json.dumps(said if diagram is None else {**said, "diagram": str(diagram)}))
-        return 0
+        said: dict[str, Any] = {"target": arguments.formula, "routes": [r.model_dump(mode="json") for r in routes]}
+        if diagram is not None:
+            said["diagram"] = str(diagram)
+        if compiled is not None:
+            said["recipe"] = {"refused": refused} if refused else compiled.model_dump(mode="json")
+        print(json.dumps(said))
+        return 2 if refused else 0
     print("\n".join(target_lines(arguments.formula, plan.landscape)))
     for n, route in enumerate(plan.routes, 1):
         print("", *route_lines(n, route), sep="\n")
-    print("\nrecipe of route 1", *(f"   {line}" for line in recipe_lines(plan.routes[0])), sep="\n")
+    shown, title = routes[0], "recipe of route 1"
+    if compiled is not None and not refused:
+        shown, title = compiled, f"recipe for {arguments.lab}"
+    print(f"\n{title}", *(f"   {line}" for line in recipe_lines(shown)), sep="\n")
     if arguments.why:
         print("\nwhat competes", *(f"   {line}" for line in rival_lines(plan.landscape, rows)), sep="\n")
     if diagram is not None:
         print(f"\n{diagram}")
-    return 0
+    if refused:
+        print(f"athanor: {refused}", file=sys.stderr)
+    return 2 if refused else 0
 
 
 def _batch(planner: Any, arguments: Any) -> int:

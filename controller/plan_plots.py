@@ -41,7 +41,7 @@ def _scatter(axes, found: Landscape, rows: Sequence[int]) -> None:
     axes.scatter(x[driven], y[driven], s=14, color="#b8b8b8", label=f"{int(driven.sum())} reactions that are driven")
     front = np.flatnonzero(found.front)
     front = front[np.argsort(x[front])]
-    axes.plot(x[front], y[front], "o", mfc="none", mec="#333333", ms=7, ls="none", label="Pareto front")
+    axes.plot(x[front], y[front], "o", mfc="none", mec="#222222", ms=11, ls="none", label="Pareto front", zorder=5)
     for n, row in enumerate(rows):
         if driven[row]:
             names = " + ".join(spelled(p.phase.formula) for p in found.set_of(row))

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from actors.orders import Recipe
 from models.route import Route
 from models.synthesis.landscape import Landscape
 from models.synthesis.precursor_list import spelled
@@ -51,10 +52,10 @@ def route_lines(n: int, route: Route) -> Iterator[str]:
         yield f"   fire at {T.value:.0f} C ({T.low:.0f} to {T.high:.0f}){hours}{gas}"
 
 
-def recipe_lines(route: Route) -> Iterator[str]:
-    """Say what to weigh and to do."""
+def recipe_lines(route: Route | Recipe) -> Iterator[str]:
+    """Say what to weigh and to do: of a route, or of the recipe that was compiled from it for a lab."""
     yield "weigh " + ", ".join(f"{grams:.4f} g {spelled(name)}" for name, grams in route.precursors_g.items())
-    for operation in route.operations:
+    for operation in route.operations if isinstance(route, Route) else route.steps:
         told = ", ".join(
             f"{name} {_value(x)}" for name, x in operation.parameters.items() if not isinstance(x, dict | list | tuple)
         )

@@ -19,6 +19,7 @@ from models.synthesis.blend import (
     allowed,
     custom,
     learnt,
+    optional,
     shares,
 )
 from models.synthesis.firing import Firing, RuleOfThumb
@@ -212,6 +213,17 @@ class ReactionPlanner:
             hours=firing.hours,
             atmosphere=firing.atmosphere,
         )
+
+
+def with_recipe(route: Route, sample_mass_g: float) -> Route:
+    """Return a route with the operations of a recipe, or as it is where no recipe can be written, with the reason."""
+    write = optional("models.synthesis.recipe", "write_recipe")
+    if write is None:
+        return route
+    try:
+        return write(route, sample_mass_g=sample_mass_g)
+    except ModelError as error:
+        return route.model_copy(update={"reason": f"{route.reason}; no recipe: {error}"})
 
 
 def balance(formula: str, names: Sequence[str]) -> dict[str, float]:
