@@ -1,4 +1,4 @@
-"""CPU seconds to enumerate and rank all reactions to an oxide, beside the package reaction-network where it is installed.
+"""CPU seconds to enumerate and rank all reactions to an oxide, beside reaction-network where it is installed.
 
 ``ATHANOR_DATA=... python -m benchmarks.synthesis_routes [--targets F ...] [--phases 22] [--peer PYTHON]``.
 

@@ -173,12 +173,14 @@ class ReactionPlanner:
     def _recommended(self, formula: str, top: int = _ASKED) -> dict[tuple[str, ...], float]:
         if self.recommender is None:
             return {}
-        formulas.atoms(formula)
+        own = formulas.key(formula)
         try:
-            named = self.recommender.recommend(formula, top)
+            named = self.recommender.recommend(formula, top + 2)
         except ModelError:
             return {}
-        return {tuple(map(formulas.reduced, found.precursors)): float(found.score) for found in named}
+        sets = {tuple(map(formulas.reduced, found.precursors)): float(found.score) for found in named}
+        kept = [(names, odds) for names, odds in sets.items() if own not in _keys(names)]
+        return dict(kept[:top])
 
     def _firing(self, formula: str, names: Sequence[str]) -> FiringConditions:
         found = self.conditions.predict(formula, names)
@@ -236,7 +238,7 @@ def balance(formula: str, names: Sequence[str]) -> dict[str, float]:
     if not whole:
         return {}
     row = whole[0]
-    return {names[i]: float(x) for i, x in zip(found.sets[row], found.coefficients[row], strict=True) if i >= 0}
+    return {str(names[i]): float(x) for i, x in zip(found.sets[row], found.coefficients[row], strict=True) if i >= 0}
 
 
 def _keys(names: Sequence[str]) -> frozenset[formulas.Key]:
