@@ -37,7 +37,7 @@ TARGETS = (
 _T_K = 1100.0
 _PEER = """
 import json, os, sys, time
-os.environ["RAY_DEDUP_LOGS"] = "0"
+os.environ["RAY_raylet_start_wait_time_s"] = os.environ["RAY_gcs_server_request_timeout_seconds"] = "300"
 import warnings; warnings.filterwarnings("ignore")
 from pymatgen.core import Composition
 from rxn_network.entries.entry_set import GibbsEntrySet

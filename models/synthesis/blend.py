@@ -17,7 +17,8 @@ DRIVEN, BARRIER, RIVAL_PER_eV, POWDER = 0.22, -0.11, 0.98, -2.18
 barrier, of the strongest competitor's energy, of each further powder.
 
 Conditional logit on 575 targets of the text-mined folds beside ``custom``; on 574 others the right set is among the
-first five 86.3 % of the time instead of 84.3 % (first: 68.2 % both).
+first five 86.3 % of the time instead of 84.3 % (first: 68.2 % both). Beside the learnt recommender thermodynamics adds
+nothing to the order (500 targets of a fold that it had not seen: 84.8 and 97.6 % alone, 84.4 and 97.6 % with it).
 """
 
 

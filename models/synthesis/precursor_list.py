@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
 from models import elements
 from models.errors import DataError
-from models.thermo import entries, formulas
+from models.thermo import entries, formulas, tables
 from models.thermo.entries import Phase
 
 VOLATILE = ("O", "C", "H", "N")
@@ -90,7 +88,7 @@ def _named(folder: str) -> tuple[Counter, dict[formulas.Key, str]]:
     file = Path(folder).parent / "synthesis" / "textmined_solid_state.parquet"
     if not file.is_file():
         raise DataError(f"no {str(file)!r}: the powders that syntheses use are part of the public data (docs/data.md)")
-    sets = pq.read_table(file, columns=["precursors"])["precursors"].to_pylist()
+    sets = tables.read(file, ["precursors"])["precursors"].to_pylist()
     named = Counter(name.split("+")[0] for text in sets if text for name in text.split(";"))
     uses: Counter = Counter()
     spelling: dict[formulas.Key, str] = {}

@@ -54,9 +54,9 @@ class ReactionPlanner:
 
     All balanced reactions from available powders are enumerated, open to the gases of the atmosphere. Each is judged by
     the barrier to the target's nucleation and by how many other phases its precursors could form; what no other route
-    beats in both is the Pareto front. Routes are ranked by the odds that the literature gives their precursors (a
-    learnt recommender where this installation has one, else how often each powder is used) and by what thermodynamics
-    allows.
+    beats in both is the Pareto front. Routes are ranked by the odds that a recommender learnt from the literature gives
+    their precursors; those that it does not name, and all where there is none, by how often each powder is used and by
+    what thermodynamics allows.
 
     Args:
         top: routes to return.
@@ -118,16 +118,13 @@ class ReactionPlanner:
         usual = self._recommended(formula)
         found = self.landscape(formula, usual)
         sets = [frozenset(p.phase.key for p in found.set_of(row)) for row in range(len(found.reactions))]
-        prior = custom(found)
         named = {_keys(names): odds for names, odds in usual.items()}
         others = [names for names in usual if _keys(names) not in set(sets)]
-        if usual:
-            rest = _REST * shares(prior)
-            prior = np.log(np.array([named.get(held, 0.0) for held in sets]) + rest + 1e-300)
-        words = prior + allowed(found)
-        # Thermodynamics is silent on a set with a powder that no table knows: it gets what a usual set gets.
-        usual_gain = float(np.median(allowed(found)[np.argsort(-prior)[:5]])) if len(sets) else 0.0
-        words = np.append(words, [np.log(usual[names]) + usual_gain for names in others])
+        words = custom(found) + allowed(found)
+        if usual:  # what the literature does not name shares a small rest, by custom and thermodynamics
+            rest = _REST * shares(words)
+            words = np.log(np.array([named.get(held, 0.0) for held in sets]) + rest)
+            words = np.append(words, np.log([usual[names] for names in others]))
         score = shares(words)
         out, rows = [], []
         for i in np.argsort(-score, kind="stable")[: self.top]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
 from pathlib import Path
@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from models.errors import DataError
-from models.thermo import formulas
+from models.thermo import formulas, tables
 
 GRID_K = np.arange(300.0, 2001.0, 100.0)
 """Temperatures at which Gibbs energies are kept; between them they are interpolated."""
@@ -54,12 +54,12 @@ class Phase:
 
 @dataclass(frozen=True, eq=False)
 class _Table:
-    """Columns of the computed energies, sorted by chemical system, and where each system begins and ends."""
+    """Columns of the computed energies, and the rows of each chemical system."""
 
-    formulas: np.ndarray
-    energies: np.ndarray
-    decompositions: np.ndarray
-    spans: Mapping[str, tuple[int, int]]
+    formulas: Sequence[str]
+    energies: Sequence[float]
+    decompositions: Sequence[float]
+    rows: Mapping[str, Sequence[int]]
 
 
 def thermo_folder() -> Path:
@@ -113,15 +113,14 @@ def _system(folder: str, chemsys: str) -> tuple[Phase, ...]:
         return (Phase(chemsys, {chemsys: 1.0}, 0.0, 0.0, np.zeros(len(GRID_K))),)
     table, known, volumes = _computed(folder), measured(folder).get(chemsys, {}), _volumes(folder)
     found: dict[formulas.Key, Phase] = {}
-    start, end = table.spans.get(chemsys, (0, 0))
-    for i in range(start, end):
-        formula = str(table.formulas[i])
+    for i in table.rows.get(chemsys, ()):
+        formula = table.formulas[i]
         key = formulas.key(formula)
         found[key] = Phase(
             formula,
             formulas.atoms(formula),
-            float(table.energies[i]),
-            float(table.decompositions[i]),
+            table.energies[i],
+            table.decompositions[i],
             known.get(key),
             volumes.get(formula, np.nan),
         )
@@ -148,30 +147,19 @@ def _whole(key: formulas.Key) -> list[tuple[str, float]]:
 
 @cache
 def _computed(folder: str) -> _Table:
-    import pyarrow.parquet as pq
-
     columns = ["reduced_formula", "chemsys", "formation_energy_eV_atom", "decomposition_energy_eV_atom"]
-    table = pq.read_table(Path(folder) / "mp_dft0K_formation_energies.parquet", columns=columns)
-    encoded = table["chemsys"].combine_chunks().dictionary_encode()
-    codes = encoded.indices.to_numpy()
-    order = np.argsort(codes, kind="stable")
-    edges = np.searchsorted(codes[order], np.arange(len(encoded.dictionary) + 1))
-    names = encoded.dictionary.to_pylist()
-    return _Table(
-        table["reduced_formula"].to_numpy()[order],
-        table["formation_energy_eV_atom"].to_numpy()[order],
-        table["decomposition_energy_eV_atom"].to_numpy()[order],
-        {name: (int(edges[i]), int(edges[i + 1])) for i, name in enumerate(names)},
-    )
+    table = tables.read(Path(folder) / "mp_dft0K_formation_energies.parquet", columns).to_pydict()
+    rows: dict[str, list[int]] = {}
+    for i, chemsys in enumerate(table["chemsys"]):
+        rows.setdefault(chemsys, []).append(i)
+    return _Table(*(table[name] for name in columns if name != "chemsys"), rows)
 
 
 @cache
 def _volumes(folder: str) -> Mapping[str, float]:
-    import pyarrow.parquet as pq
-
-    table = pq.read_table(Path(folder) / "oqmd_volume_partial.parquet", columns=["reduced_formula", "volume_A3_atom"])
-    names, numbers = table["reduced_formula"].to_pylist(), table["volume_A3_atom"].to_numpy()
-    return {name: float(x) for name, x in zip(names, numbers, strict=True) if x == x}
+    table = tables.read(Path(folder) / "oqmd_volume_partial.parquet", ["reduced_formula", "volume_A3_atom"])
+    names, numbers = table["reduced_formula"].to_pylist(), table["volume_A3_atom"].to_pylist()
+    return {name: x for name, x in zip(names, numbers, strict=True) if x is not None and x == x}
 
 
 @cache
@@ -181,12 +169,8 @@ def measured(folder: str) -> Mapping[str, Mapping[formulas.Key, np.ndarray]]:
     Of several forms (rutile, anatase) the most stable one at each temperature counts. Beyond what was measured the
     last 200 K go on in a straight line: the entropy of formation changes little there.
     """
-    import pyarrow.parquet as pq
-
-    known = pq.read_table(
-        Path(folder) / "freed_full_phases.parquet", columns=["freed_id", "formula", "phase_desc"]
-    ).to_pydict()
-    points = pq.read_table(Path(folder) / "freed_full_gibbs_T.parquet").to_pydict()
+    known = tables.read(Path(folder) / "freed_full_phases.parquet", ["freed_id", "formula", "phase_desc"]).to_pydict()
+    points = tables.read(Path(folder) / "freed_full_gibbs_T.parquet").to_pydict()
     curves: dict[int, np.ndarray] = {}
     for number, T_K, gibbs in zip(points["freed_id"], points["T_K"], points["dGf_kJ_mol"], strict=True):
         curve = curves.setdefault(number, np.full(len(GRID_K), np.nan))
@@ -213,10 +197,8 @@ def measured(folder: str) -> Mapping[str, Mapping[formulas.Key, np.ndarray]]:
 @cache
 def enthalpies_eV_per_atom(folder: str) -> Mapping[formulas.Key, float]:
     """Return composition -> experimental heat of formation at 298 K of the most stable condensed phase, eV per atom."""
-    import pyarrow.parquet as pq
-
     columns = ["formula", "phase_desc", "dHf298_kJ_mol"]
-    known = pq.read_table(Path(folder) / "freed_full_phases.parquet", columns=columns).to_pydict()
+    known = tables.read(Path(folder) / "freed_full_phases.parquet", columns).to_pydict()
     out: dict[formulas.Key, float] = {}
     for formula, desc, heat in zip(*(known[name] for name in columns), strict=True):
         if desc.replace(" ", "") in _NOT_SOLID or heat is None or heat != heat:
@@ -251,11 +233,9 @@ def gas_gibbs_eV(formula: str) -> np.ndarray:
 
 @cache
 def _gas(folder: str, formula: str) -> np.ndarray:
-    import pyarrow.parquet as pq
-
     if len(formulas.atoms(formula)) == 1:
         return np.zeros(len(GRID_K))
-    janaf = pq.read_table(Path(folder) / "nist_janaf_gibbs_formation.parquet").to_pydict()
+    janaf = tables.read(Path(folder) / "nist_janaf_gibbs_formation.parquet").to_pydict()
     points = [
         (T_K, gibbs)
         for name, T_K, gibbs in zip(janaf["formula"], janaf["T_K"], janaf["dGf_eV_per_formula_unit"], strict=True)
@@ -263,13 +243,13 @@ def _gas(folder: str, formula: str) -> np.ndarray:
     ]
     if not points:
         columns = ["freed_id", "formula", "phase_desc"]
-        known = pq.read_table(Path(folder) / "freed_full_phases.parquet", columns=columns).to_pydict()
+        known = tables.read(Path(folder) / "freed_full_phases.parquet", columns).to_pydict()
         gas = {
             number
             for number, name, desc in zip(*(known[column] for column in columns), strict=True)
             if name == formula and desc == "(g)"
         }
-        rows = pq.read_table(Path(folder) / "freed_full_gibbs_T.parquet").to_pydict()
+        rows = tables.read(Path(folder) / "freed_full_gibbs_T.parquet").to_pydict()
         points = [
             (T_K, gibbs * _KJ_PER_MOL_IN_EV)
             for number, T_K, gibbs in zip(rows["freed_id"], rows["T_K"], rows["dGf_kJ_mol"], strict=True)
@@ -290,9 +270,7 @@ def _same(name: str, formula: str) -> bool:
 
 @cache
 def _element_gibbs(folder: str) -> Mapping[str, np.ndarray]:
-    import pyarrow.parquet as pq
-
-    rows = pq.read_table(Path(folder) / "element_gibbs_factsage.parquet").to_pydict()
+    rows = tables.read(Path(folder) / "element_gibbs_factsage.parquet").to_pydict()
     points: dict[str, list[tuple[float, float]]] = {}
     for element, T_K, gibbs in zip(rows["element"], rows["T_K"], rows["G_eV_atom"], strict=True):
         points.setdefault(element, []).append((T_K, gibbs))

@@ -11,12 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from models import elements
 from models.blocks.materials import Cell
 from models.errors import DataError
-from models.thermo import entries, formulas
+from models.thermo import entries, formulas, tables
 
 _SYMBOL = re.compile(r"[A-Z][a-z]?")
 _TABLES = ("mp20.parquet", "mpts52.parquet")
@@ -81,7 +80,7 @@ def _table(folder: str, name: str) -> pa.Table | dict[str, list]:
     file = Path(folder).parent / "structures" / name
     if not file.is_file():
         return {column: [] for column in _COLUMNS}
-    return pq.read_table(file, columns=list(_COLUMNS)).combine_chunks()
+    return tables.read(file, list(_COLUMNS)).combine_chunks()
 
 
 @cache
