@@ -52,7 +52,7 @@ def add_model_commands(commands: Any, add: Callable[..., Any]) -> None:
         commands, "predict", _predict, "what a trained model says of a table's materials",
         "athanor predict models/tc candidates.csv --out predictions.csv",
     )  # fmt: skip
-    predict.add_argument("dir", type=Path, metavar="DIR", help="of `athanor train --out`")
+    predict.add_argument("dir", type=Path, metavar="DIR", help="of `athanor train --out`, or `synthnn`")
     predict.add_argument("file", type=Path, metavar="FILE", help="Parquet, CSV, folder of CIF/POSCAR")
     predict.add_argument("--out", required=True, type=Path, metavar="CSV", help="mean, std and flag a row")
 
@@ -141,6 +141,8 @@ def _predict(arguments: Any) -> int:
     from models.errors import ModelError
     from models.predictors.members import Ensemble
 
+    if str(arguments.dir) == "synthnn" and not arguments.dir.is_dir():
+        return _predict_synthesizable(arguments)
     try:
         ensemble = Ensemble.load(arguments.dir)
         materials = read_materials(arguments.file)
@@ -158,4 +160,26 @@ def _predict(arguments: Any) -> int:
             table.writerow([i, formula, *("" if x != x else f"{x:.8g}" for x in pairs), flags[i]])
     flagged = sum(bool(flag) for flag in flags)
     print(f"{arguments.out}: {len(flags)} rows of {', '.join(ensemble.quantities)}, {flagged} flagged")
+    return 0
+
+
+def _predict_synthesizable(arguments: Any) -> int:
+    import csv
+
+    from models.blocks.materials import read_materials
+    from models.errors import ModelError
+    from models.predictors.synthnn import SynthNN
+
+    try:
+        formulas = read_materials(arguments.file).formulas
+        probability, flags = SynthNN.load().predict(formulas)
+    except ModelError as error:
+        raise CampaignError(str(error)) from error
+    with arguments.out.open("w", newline="", encoding="utf-8") as stream:
+        table = csv.writer(stream, lineterminator="\n")
+        table.writerow(["row", "formula", "probability", "flag"])
+        for i, (formula, p, flag) in enumerate(zip(formulas, probability, flags, strict=True)):
+            table.writerow([i, formula, "" if p != p else f"{p:.6g}", flag])
+    unread = int((probability != probability).sum())
+    print(f"{arguments.out}: probability that it can be made, {len(formulas)} formulas, {unread} could not be read")
     return 0

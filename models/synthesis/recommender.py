@@ -19,7 +19,7 @@ from models.synthesis.trained import Stored, part, prefixed, trained
 
 _VERSION = 1
 _BATCH = 64
-_MEMBERS = 3
+_MEMBERS = 2
 _ROUNDS = 250
 
 
@@ -48,7 +48,7 @@ class PrecursorRecommender:
     citation = "10.1021/jacs.4c05840"
     summary = "sets of precursors for a solid-state synthesis, learnt from text-mined recipes"
 
-    def __init__(self, *, targets: int = 4500, members: int = _MEMBERS, seed: int = 0) -> None:
+    def __init__(self, *, targets: int = 5000, members: int = _MEMBERS, seed: int = 0) -> None:
         """``targets``: at most so many recipes teach the ranking (all of them vote); ``members`` rankers."""
         self.targets, self.members, self.seed = targets, members, seed
         self._library: RecipeLibrary | None = None
@@ -112,8 +112,9 @@ class PrecursorRecommender:
         self._library, self._rankers = library, []
         for member in range(self.members):
             ranker = Boosting(
-                rounds=_ROUNDS, rate=0.05, leaves=15, leaf=40, features=0.5, ridge=1.0, seed=self.seed + member
-            )
+                rounds=_ROUNDS, rate=0.05, leaves=15 * (member % 2 + 1), leaf=40 // (member % 2 + 1), features=0.3,
+                seed=self.seed + member,
+            )  # fmt: skip
             ranker.fit(X, y)
             self._rankers.append(ranker)
 

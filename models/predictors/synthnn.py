@@ -1,0 +1,232 @@
+"""Can it be made: from a formula to the probability that the compound is synthesizable."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from models.blocks.boosting import Boosting
+from models.blocks.composition import Compositions, magpie_features, parse
+from models.errors import DataError, NotFittedError
+from models.predictors.known_compounds import Compound, KnownCompounds, compound
+from models.synthesis.literature import data_folder
+from models.synthesis.trained import Stored, part, prefixed, trained
+
+POSITIVES, MP, COD, OXIDES = (
+    "synthnn_positive_formulas.parquet", "mp_ehull_by_formula.parquet", "cod_formulas.parquet",
+    "ternary_oxides_curated.parquet",
+)  # fmt: skip
+_VERSION = 1
+_RATIO = 20
+_DRAWN = 4  # generated formulas a positive that are trained on; each stands for _RATIO / _DRAWN
+_MOST = 24_000  # positives that teach
+_WHOLE = 4096
+_KNOWN = 0.99
+_ROUNDS = 220
+_OXYGEN = 8
+
+
+class SynthNN:
+    """Positive-unlabelled learning of synthesizability (Antoniuk et al., npj Comput. Mater. 2023).
+
+    The paper's task and negatives: compounds with a record against artificial formulas at 20:1. Its network of learned
+    element vectors is replaced by boosted trees on statistics of the elements and on what known compounds say of a
+    formula by substitution. A second set of trees tells records from the Materials Project's other formulas, a third
+    one, on curated labels, ternary oxides made by solid-state reaction from those made otherwise only.
+    """
+
+    citation = "10.1038/s41524-023-01114-4"
+    summary = "probability that a compound can be made, from its formula"
+    speed = "2,000"
+
+    def __init__(self, *, seed: int = 0) -> None:
+        self.seed = seed
+        self._known: KnownCompounds | None = None
+        self._trees: dict[str, Boosting] = {}
+
+    @classmethod
+    def load(cls, folder: Path | None = None) -> SynthNN:
+        """Trained on the public data (``ATHANOR_DATA``) at first use, then from the cache (``ATHANOR_CACHE``).
+
+        Raises:
+            DataError: the data are not there; the message says what to set.
+        """
+        folder = data_folder("synthesizability") if folder is None else folder
+        if not (folder / POSITIVES).is_file():
+            raise DataError(f"no {POSITIVES} in {folder}; set ATHANOR_DATA to the data folder")
+        files = [folder / name for name in (POSITIVES, MP, COD, OXIDES) if (folder / name).is_file()]
+        made = cls()
+
+        def train() -> Stored:
+            made.fit(*read_compounds(folder))
+            return made.arrays()
+
+        made.restore(*trained("synthnn", files, {"version": _VERSION, "rounds": _ROUNDS, "seed": 0}, train, minutes=3))
+        return made
+
+    def fit(
+        self, positives: Sequence[Compound], unlabelled: Sequence[Compound] = (),
+        oxides: Sequence[tuple[Compound, bool]] = (),
+    ) -> None:  # fmt: skip
+        """Learn from compounds with a record.
+
+        Args:
+            positives: compounds that have been made.
+            unlabelled: calculated compounds without a record.
+            oxides: ternary oxides, and whether a solid-state reaction makes them.
+
+        Raises:
+            DataError: fewer than 50 positives.
+        """
+        positives = list(dict.fromkeys(positives))
+        if len(positives) < 50:
+            raise DataError(f"{len(positives)} compounds are too few to learn from")
+        draw = np.random.default_rng(self.seed)
+        self._known, self._trees = KnownCompounds(positives), {}
+        teach = [positives[i] for i in draw.permutation(len(positives))[:_MOST]]
+        X = self._features(teach)
+        generated = generate(positives, _DRAWN * len(teach), draw)
+        self._learn("generated", X, self._features(generated), _RATIO / _DRAWN)
+        others = [one for one in dict.fromkeys(unlabelled) if one not in self._known.compounds]
+        if len(others) >= 50:
+            others = [others[i] for i in draw.permutation(len(others))[:_MOST]]
+            self._learn("unlabelled", X, self._features(others), 1.0)
+        labels = np.array([made for _, made in oxides], dtype=bool)
+        if 20 <= labels.sum() <= len(labels) - 20:
+            trees = Boosting(rounds=120, rate=0.04, leaves=6, leaf=12, features=0.2, ridge=5.0, seed=self.seed)
+            trees.fit(self._features([one for one, _ in oxides]), labels)
+            self._trees["solid_state"] = trees
+
+    def _learn(self, name: str, positive: np.ndarray, negative: np.ndarray, weight: float) -> None:
+        trees = Boosting(rounds=_ROUNDS, rate=0.08, leaves=31, leaf=30, features=0.2, seed=self.seed)
+        y = np.arange(len(positive) + len(negative)) < len(positive)
+        trees.fit(np.concatenate([positive, negative]), y, np.where(y, 1.0, weight))
+        self._trees[name] = trees
+
+    def _features(self, compounds: Sequence[Compound]) -> np.ndarray:
+        if self._known is None:
+            raise NotFittedError("call SynthNN.load() or fit(positives) first")
+        width = max((len(one) for one in compounds), default=1)
+        numbers, fractions = np.zeros((len(compounds), width), dtype=np.int64), np.zeros((len(compounds), width))
+        for i, one in enumerate(compounds):
+            numbers[i, : len(one)], fractions[i, : len(one)] = zip(*one, strict=True)
+        fractions /= np.maximum(fractions.sum(axis=1, keepdims=True), 1e-12)
+        elements = magpie_features(Compositions(numbers, fractions), with_fractions=True).astype(np.float32)
+        return np.concatenate([self._known.features(compounds), elements], axis=1)
+
+    def predict(self, formulas: Sequence[str]) -> tuple[np.ndarray, list[str]]:
+        """Probability of each formula, (n,), NaN where it cannot be read; and a flag: why not, or ``has a record``.
+
+        Raises:
+            NotFittedError: neither ``fit`` nor ``load`` was called.
+        """
+        out, flags, rows, read = np.full(len(formulas), np.nan), [""] * len(formulas), [], []
+        for i, formula in enumerate(formulas):
+            try:
+                read.append(compound(parse(str(formula))))
+                rows.append(i)
+            except DataError as error:
+                flags[i] = str(error)
+        for start in range(0, len(rows), _WHOLE):
+            out[rows[start : start + _WHOLE]] = self.probability(read[start : start + _WHOLE])
+        for i, one in zip(rows, read, strict=True):
+            if self._known is not None and one in self._known.compounds:
+                flags[i] = "has a record"
+        return out, flags
+
+    def probability(self, compounds: Sequence[Compound], *, look_up: bool = True) -> np.ndarray:
+        """Probability of each compound, (n,); ``look_up``: one with a record has been made, whatever the trees say."""
+        X = self._features(compounds)
+        score = self.scores(X)
+        made = score["generated"] * (0.3 + 0.7 * score["unlabelled"])
+        if look_up and self._known is not None:
+            made = np.where([one in self._known.compounds for one in compounds], np.maximum(made, _KNOWN), made)
+        ternary = np.array([len(one) == 3 and any(z == _OXYGEN for z, _ in one) for one in compounds])
+        return np.where(ternary, made * score["solid_state"], made)
+
+    def scores(self, X: np.ndarray) -> dict[str, np.ndarray]:
+        """Probability (n,) by each set of trees; 1 where there was nothing to learn one from."""
+        out = {}
+        for name in ("generated", "unlabelled", "solid_state"):
+            trees = self._trees.get(name)
+            out[name] = np.ones(len(X)) if trees is None else 1.0 / (1.0 + np.exp(-trees.predict(X)))
+        return out
+
+    def arrays(self) -> Stored:
+        """For a checkpoint. Raises NotFittedError."""
+        if self._known is None:
+            raise NotFittedError("fit the model before keeping it")
+        known = sorted(self._known.compounds)
+        out: dict[str, np.ndarray] = {
+            "length": np.array([len(one) for one in known], dtype=np.int16),
+            "element": np.array([z for one in known for z, _ in one], dtype=np.int16),
+            "share": np.array([share for one in known for _, share in one]),
+        }
+        for name, trees in self._trees.items():
+            out |= prefixed(name, trees.arrays())
+        return out, {"trees": list(self._trees)}
+
+    def restore(self, arrays: dict[str, np.ndarray], header: dict[str, Any]) -> None:
+        """Take what ``arrays`` gave. Raises DataError where it does not fit."""
+        try:
+            pairs = list(zip(arrays["element"].tolist(), arrays["share"].tolist(), strict=True))
+            ends = np.cumsum(arrays["length"]).tolist()
+            starts = [0, *ends[:-1]]
+            self._known = KnownCompounds(tuple(pairs[a:b]) for a, b in zip(starts, ends, strict=True))
+            self._trees = {name: Boosting() for name in header["trees"]}
+            for name, trees in self._trees.items():
+                trees.restore(part(name, arrays))
+        except (KeyError, ValueError) as error:
+            raise DataError(f"the stored SynthNN is damaged ({error}); delete the file and train again") from error
+
+
+def generate(positives: Sequence[Compound], count: int, draw: np.random.Generator) -> list[Compound]:
+    """Artificial formulas: proportions of a positive drawn at random, elements drawn as often as positives have them.
+
+    None is a positive; none has an element twice.
+    """
+    every = np.array([z for one in positives for z, _ in one])
+    known, out = set(positives), []
+    while len(out) < count:
+        pattern = positives[int(draw.integers(len(positives)))]
+        drawn = every[draw.integers(len(every), size=len(pattern))].tolist()
+        if len(set(drawn)) < len(drawn):
+            continue
+        made = tuple(sorted(zip(drawn, (share for _, share in pattern), strict=True)))
+        if made not in known:
+            out.append(made)
+    return out
+
+
+def read_compounds(folder: Path) -> tuple[list[Compound], list[Compound], list[tuple[Compound, bool]]]:
+    """Positives, formulas of the Materials Project without a record (here or in the COD), labelled ternary oxides."""
+    import pandas as pd
+
+    positives = _compounds(pd.read_parquet(folder / POSITIVES)["formula"])
+    calculated: list[Compound] = []
+    if (folder / MP).is_file():
+        recorded = set(positives)
+        if (folder / COD).is_file():
+            recorded |= set(_compounds(pd.read_parquet(folder / COD)["formula"]))
+        calculated = [one for one in _compounds(pd.read_parquet(folder / MP)["formula"]) if one not in recorded]
+    oxides: dict[Compound, bool] = {}
+    if (folder / OXIDES).is_file():
+        table = pd.read_parquet(folder / OXIDES)
+        answers = zip(table["composition"], table["solid_state_synthesized_composition"], strict=True)
+        for formula, answer in answers:
+            if answer in ("y", "n") and (found := _compounds([formula])):
+                oxides[found[0]] = oxides.get(found[0], False) or answer == "y"
+    return positives, calculated, list(oxides.items())
+
+
+def _compounds(formulas: Any) -> list[Compound]:
+    out = []
+    for formula in formulas:
+        try:
+            out.append(compound(parse(str(formula))))
+        except DataError:
+            continue
+    return out

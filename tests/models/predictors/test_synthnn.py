@@ -1,0 +1,108 @@
+"""Can it be made: learnt from a small chemistry in which only charge-balanced halides exist."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from controller.cli import main
+from models.blocks.composition import parse
+from models.errors import DataError, NotFittedError
+from models.predictors import synthnn as module
+from models.predictors.known_compounds import NAMES, KnownCompounds, compound
+from models.predictors.synthnn import SynthNN, generate
+
+ALKALI, EARTH, HALOGEN, CHALCOGEN = ("Li", "Na", "K", "Rb", "Cs"), ("Mg", "Ca", "Sr", "Ba"), ("F", "Cl", "Br", "I"), (
+    "O", "S", "Se", "Te",
+)  # fmt: skip
+
+
+def made() -> list[str]:
+    """Every compound of this world."""
+    out = [f"{a}{x}" for a, x in itertools.product(ALKALI, HALOGEN)]
+    out += [f"{e}{x}2" for e, x in itertools.product(EARTH, HALOGEN)]
+    out += [f"{a}2{c}" for a, c in itertools.product(ALKALI, CHALCOGEN)]
+    out += [f"{e}{c}" for e, c in itertools.product(EARTH, CHALCOGEN)]
+    return out + [f"{a}{e}{x}3" for a, e, x in itertools.product(ALKALI, EARTH, HALOGEN)]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _few_trees():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_ROUNDS", 40)
+        yield
+
+
+@pytest.fixture
+def tables(tmp_path, monkeypatch):
+    folder = tmp_path / "data" / "synthesizability"
+    folder.mkdir(parents=True)
+    pd.DataFrame({"formula": made()}).to_parquet(folder / "synthnn_positive_formulas.parquet")
+    monkeypatch.setenv("ATHANOR_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("ATHANOR_CACHE", str(tmp_path / "cache"))
+    return folder
+
+
+def test_what_is_like_known_compounds_scores_above_what_is_not():
+    hidden = {"KCl", "CaCl2", "RbSrBr3", "Na2Se", "SrS", "CsCaF3"}
+    model = SynthNN()
+    model.fit([compound(parse(f)) for f in made() if f not in hidden])
+    good, _ = model.predict(sorted(hidden))
+    bad, _ = model.predict(["KCa", "ClBr2", "Rb3Sr", "Na2K", "S3Cl", "FCa3Cs"])
+    assert good.min() > bad.max()
+    assert ((good > 0) & (good < 1)).all()
+
+
+def test_a_known_compound_never_speaks_for_itself():
+    known = [compound(parse(f)) for f in made()]
+    one = compound(parse("KCaCl3"))
+    with_it, without = KnownCompounds(known), KnownCompounds([k for k in known if k != one])
+    assert np.allclose(with_it.features([one]), without.features([one]))
+
+
+def test_kin_by_substitution_are_counted():
+    index = KnownCompounds(compound(parse(f)) for f in ("NaCl", "KCl", "NaBr", "CaO"))
+    (row,) = index.features([compound(parse("KBr"))])
+    assert row[NAMES.index("kin")] == pytest.approx(np.log1p(2))  # KCl by the anion, NaBr by the cation
+
+
+def test_generated_formulas_are_new_and_have_the_positives_elements_and_proportions():
+    known = [compound(parse(f)) for f in made()]
+    drawn = generate(known, 300, np.random.default_rng(0))
+    elements = {z for one in known for z, _ in one}
+    patterns = {tuple(sorted(share for _, share in one)) for one in known}
+    assert not set(drawn) & set(known)
+    assert all({z for z, _ in one} <= elements for one in drawn)
+    assert all(tuple(sorted(share for _, share in one)) in patterns for one in drawn)
+
+
+def test_the_command_line_scores_a_table_and_flags_what_is_no_formula(tables, tmp_path, monkeypatch):
+    asked = ["KCl", "not a formula", "Rb3Sr", "KRbBr2"]
+    pd.DataFrame({"formula": asked}).to_csv(tmp_path / "new.csv", index=False)
+    command = ["predict", "synthnn", str(tmp_path / "new.csv"), "--out", str(tmp_path / "scores.csv")]
+    assert main(command) == 0
+    with (tmp_path / "scores.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["formula"] for row in rows] == asked
+    assert rows[0]["flag"] == "has a record" and float(rows[0]["probability"]) >= 0.99
+    assert rows[1]["probability"] == "" and "not a formula" in rows[1]["flag"]
+    assert 0 <= float(rows[2]["probability"]) < 0.5
+    first = (tmp_path / "scores.csv").read_text()
+    monkeypatch.setattr(SynthNN, "fit", lambda *_: pytest.fail("trained again"))
+    assert main(command) == 0
+    assert (tmp_path / "scores.csv").read_text() == first
+
+
+def test_without_data_it_says_what_to_set(monkeypatch):
+    monkeypatch.delenv("ATHANOR_DATA", raising=False)
+    with pytest.raises(DataError, match="set ATHANOR_DATA"):
+        SynthNN.load()
+
+
+def test_before_it_has_learnt_it_says_what_to_call():
+    with pytest.raises(NotFittedError, match="load"):
+        SynthNN().predict(["KCl"])
