@@ -1,0 +1,248 @@
+"""The reaction planner: every balanced way to a target, judged by thermodynamics and by what the literature does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from models import elements
+from models.candidate import Candidate
+from models.errors import DataError, ModelError
+from models.route import Interval, Operation, Route
+from models.synthesis.blend import (
+    ConditionsModel,
+    FiringConditions,
+    Recommender,
+    allowed,
+    custom,
+    learnt,
+    optional,
+    shares,
+)
+from models.synthesis.firing import Firing, RuleOfThumb
+from models.synthesis.landscape import Landscape, survey
+from models.synthesis.reactions import enumerate_reactions
+from models.synthesis.route_words import numbers, reason
+from models.thermo import formulas
+
+_ASKED = 20
+"""Sets of precursors that the recommender is asked for."""
+_REST = 0.02
+"""Share of the odds left to sets that the recommender did not name."""
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """Routes to a target and what they were chosen from.
+
+    Attributes:
+        landscape: every reaction.
+        routes: best first.
+        rows: of each route its reaction in the landscape; None where only the literature knows its precursors.
+    """
+
+    landscape: Landscape
+    routes: list[Route]
+    rows: list[int | None]
+
+
+class ReactionPlanner:
+    """Plans solid-state syntheses from thermochemistry, nucleation theory and the literature.
+
+    All balanced reactions from available powders are enumerated, open to the gases of the atmosphere. Each is judged by
+    the barrier to the target's nucleation and by how many other phases its precursors could form; what no other route
+    beats in both is the Pareto front. Routes are ranked by the odds that a recommender learnt from the literature gives
+    their precursors; those that it does not name, and all where there is none, by how often each powder is used and by
+    what thermodynamics allows.
+
+    Args:
+        top: routes to return.
+        atmosphere: of the firing, one of ``models.thermo.gibbs.ATMOSPHERES_bar``; by default one that keeps the target.
+        temperature_C: of the firing; by default estimated.
+        sample_mass_g: of product aimed at.
+        literature: ask the learnt models of precursors and conditions.
+
+    Citation: Aykol, Montoya, Hummelshoj, J. Am. Chem. Soc. 143, 9244 (2021), doi:10.1021/jacs.1c04888.
+    """
+
+    citation = "10.1021/jacs.1c04888"
+
+    def __init__(
+        self,
+        *,
+        top: int = 5,
+        atmosphere: str = "",
+        temperature_C: float | None = None,
+        sample_mass_g: float = 2.0,
+        literature: bool = True,
+    ):
+        self.top = top
+        self.atmosphere = atmosphere
+        self.temperature_C = temperature_C
+        self.sample_mass_g = sample_mass_g
+        self.literature = literature
+
+    @cached_property
+    def recommender(self) -> Recommender | None:
+        """The learnt recommender of precursors; None where there is none."""
+        return learnt("models.synthesis.recommender", "PrecursorRecommender") if self.literature else None
+
+    @cached_property
+    def conditions(self) -> ConditionsModel:
+        """The learnt model of conditions; a rule of thumb where there is none."""
+        found = learnt("models.synthesis.conditions", "ConditionsModel") if self.literature else None
+        return found or RuleOfThumb()
+
+    def plan(self, candidate: Candidate) -> list[Route]:
+        """Return routes, best first; none without a composition, or where nothing is known of its elements."""
+        if not candidate.formula:
+            return []
+        try:
+            return self.routes(candidate.formula, candidate.id)
+        except DataError:
+            return []
+
+    def routes(self, formula: str, candidate: str = "") -> list[Route]:
+        """Return routes to a formula, best first.
+
+        Raises:
+            DataError: no public data, not a formula, or no set of available precursors makes it; says what to do.
+        """
+        return self.survey(formula, candidate).routes
+
+    def survey(self, formula: str, candidate: str = "") -> Plan:
+        """Return the routes and the reactions that they were chosen from. Raises DataError like ``routes``."""
+        usual = self._recommended(formula)
+        found = self.landscape(formula, usual)
+        sets = [frozenset(p.phase.key for p in found.set_of(row)) for row in range(len(found.reactions))]
+        named = {_keys(names): odds for names, odds in usual.items()}
+        others = [names for names in usual if _keys(names) not in set(sets)]
+        words = custom(found) + allowed(found)
+        if usual:  # what the literature does not name shares a small rest, by custom and thermodynamics
+            rest = _REST * shares(words)
+            words = np.log(np.array([named.get(held, 0.0) for held in sets]) + rest)
+            words = np.append(words, np.log([usual[names] for names in others]))
+        score = shares(words)
+        out, rows = [], []
+        for i in np.argsort(-score, kind="stable")[: self.top]:
+            row = int(i) if i < len(sets) else None
+            names = tuple(p.phase.formula for p in found.set_of(row)) if row is not None else others[i - len(sets)]
+            route = self._route(formula, names, float(score[i]), candidate)
+            if row is not None:
+                route = route.model_copy(
+                    update={"reason": reason(found, row), "numbers": {**route.numbers, **numbers(found, row)}}
+                )
+            if odds := named.get(_keys(names)):
+                route.numbers["literature_probability"] = round(odds, 6)
+            out.append(route)
+            rows.append(row)
+        return Plan(found, out, rows)
+
+    def quick_routes(self, formula: str, candidate: str = "") -> list[Route]:
+        """Return routes as the literature would choose them, without thermodynamics; milliseconds a target.
+
+        Where the recommender knows nothing of a target, or there is none, the same as ``routes``.
+        """
+        usual = self._recommended(formula, self.top)
+        if not usual:
+            return self.routes(formula, candidate)
+        return [self._route(formula, names, odds, candidate) for names, odds in usual.items()]
+
+    def landscape(self, formula: str, usual: Mapping[tuple[str, ...], float] | None = None) -> Landscape:
+        """Return all reactions to a formula with their numbers, at the conditions of the most usual precursors.
+
+        Raises:
+            DataError: like ``routes``.
+        """
+        firing = self._firing(formula, next(iter(usual)) if usual else ())
+        found = survey(formula, firing.temperature_C.value, firing.atmosphere)
+        if not len(found.reactions) and not usual:
+            held = ", ".join(sorted({p.phase.formula for p in found.precursors})) or "none"
+            raise DataError(
+                f"no set of available precursors makes {formula}; known powders of its elements: {held}. Choose a "
+                "target whose elements all have one"
+            )
+        return found
+
+    def _recommended(self, formula: str, top: int = _ASKED) -> dict[tuple[str, ...], float]:
+        if self.recommender is None:
+            return {}
+        own = formulas.key(formula)
+        try:
+            named = self.recommender.recommend(formula, top + 2)
+        except ModelError:
+            return {}
+        sets = {tuple(map(formulas.reduced, found.precursors)): float(found.score) for found in named}
+        kept = [(names, odds) for names, odds in sets.items() if own not in _keys(names)]
+        return dict(kept[:top])
+
+    def _firing(self, formula: str, names: Sequence[str]) -> FiringConditions:
+        found = self.conditions.predict(formula, names)
+        T = found.temperature_C
+        if self.temperature_C is not None:
+            T = Interval(value=self.temperature_C, low=self.temperature_C, high=self.temperature_C)
+        return Firing(T, found.hours, self.atmosphere or found.atmosphere or "air")
+
+    def _route(self, formula: str, names: Sequence[str], score: float, candidate: str) -> Route:
+        firing = self._firing(formula, names)
+        amounts = balance(formula, names)
+        atoms = formulas.atoms(formula)
+        units = self.sample_mass_g / _mass_g_per_mol(atoms)
+        masses = {name: units * x * _mass_g_per_mol(formulas.atoms(name)) for name, x in amounts.items()}
+        parameters = {
+            "precursors_g": masses,
+            "sample_mass_g": self.sample_mass_g,
+            "temperature_C": firing.temperature_C.value,
+            "hours": firing.hours.value,
+            "atmosphere": firing.atmosphere,
+        }
+        operation = Operation(capability="sinter", parameters=parameters, quantities=("sample_mass_g", "mass_loss_pct"))
+        return Route(
+            candidate=candidate or formulas.reduced(formula),
+            precursors_g=masses,
+            operations=(operation,),
+            reason=f"the literature makes such compounds from {' + '.join(names)} ({score:.0%} of the odds)",
+            score=score,
+            target=formulas.reduced(formula),
+            precursors=tuple(sorted(names)),
+            temperature_C=firing.temperature_C,
+            hours=firing.hours,
+            atmosphere=firing.atmosphere,
+        )
+
+
+def with_recipe(route: Route, sample_mass_g: float) -> Route:
+    """Return a route with the operations of a recipe, or as it is where no recipe can be written, with the reason."""
+    write = optional("models.synthesis.recipe", "write_recipe")
+    if write is None:
+        return route
+    try:
+        return write(route, sample_mass_g=sample_mass_g)
+    except ModelError as error:
+        return route.model_copy(update={"reason": f"{route.reason}; no recipe: {error}"})
+
+
+def balance(formula: str, names: Sequence[str]) -> dict[str, float]:
+    """Return how many units of each precursor make one of a target; empty where none do, or many ways would."""
+    try:
+        found = enumerate_reactions(formulas.atoms(formula), [formulas.atoms(name) for name in names])
+    except ModelError:
+        return {}
+    whole = [row for row in range(len(found)) if (found.sets[row] >= 0).sum() == len(names)]
+    if not whole:
+        return {}
+    row = whole[0]
+    return {str(names[i]): float(x) for i, x in zip(found.sets[row], found.coefficients[row], strict=True) if i >= 0}
+
+
+def _keys(names: Sequence[str]) -> frozenset[formulas.Key]:
+    return frozenset(map(formulas.key, names))
+
+
+def _mass_g_per_mol(atoms: Mapping[str, float]) -> float:
+    return float(
+        sum(n * m for n, m in zip(atoms.values(), elements.values("mass_g_per_mol", list(atoms)), strict=True))
+    )
