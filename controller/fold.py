@@ -11,7 +11,17 @@ from controller import samples, schedule, stopping
 from controller.campaign import parse_campaign
 from controller.durations import note_duration
 from controller.records import Approval, Command, Experiment, InstrumentState, State, StepRecord
-from controller.safety import Amounts, amounts, breaches, forbidden_use, needs_approval, over_the_cap, person, unpriced
+from controller.safety import (
+    Amounts,
+    ApprovalRule,
+    amounts,
+    breaches,
+    forbidden_use,
+    needs_approval,
+    over_the_cap,
+    person,
+    unpriced,
+)
 from models.observation import Observation
 
 FORGIVEN_AFTER = 10
@@ -131,8 +141,9 @@ def _take_recipe(state: State, experiment: Experiment, event: ev.RecipePlanned) 
     if dear := stopping.after_plan(state, experiment):
         experiment.ended = ("failed_measurement", f"not worth it, never sent to the lab: {dear}")
         return
-    rule, why = safety.approval, needs_approval(safety, recipe)
-    if rule is not None and why:
+    why = needs_approval(safety, recipe)
+    if why:
+        rule = safety.approval or ApprovalRule()
         rejects = rule.on_timeout == "reject" and rule.timeout_h is not None
         deadline_s = state.now_s + 3600 * (rule.timeout_h or 0.0) if rejects else None
         experiment.approval = Approval("; ".join(why), rule.people, state.now_s, deadline_s)
