@@ -24,15 +24,15 @@ _ZERO_C_IN_K = 273.15
 _R_kJ = 8.314e-3
 
 VOLATILE: Mapping[str, tuple[float, float, float]] = {
-    "Li": (3.0, 900.0, 220.0),
-    "Na": (3.0, 900.0, 200.0),
-    "K": (4.0, 850.0, 190.0),
-    "Rb": (5.0, 800.0, 180.0),
-    "Cs": (6.0, 750.0, 170.0),
-    "Pb": (2.0, 900.0, 260.0),
-    "Bi": (2.0, 850.0, 260.0),
-    "Zn": (0.5, 1200.0, 300.0),
-    "Mo": (1.0, 900.0, 300.0),
+    "Li": (3.0, 900.0, 120.0),
+    "Na": (3.0, 900.0, 120.0),
+    "K": (4.0, 850.0, 120.0),
+    "Rb": (5.0, 800.0, 120.0),
+    "Cs": (6.0, 750.0, 120.0),
+    "Pb": (2.0, 900.0, 150.0),
+    "Bi": (2.0, 850.0, 150.0),
+    "Zn": (0.5, 1200.0, 200.0),
+    "Mo": (1.0, 900.0, 150.0),
 }
 """Element -> (excess in percent that makes up for 12 h at a temperature, this temperature in C, apparent enthalpy of
 evaporation of its oxide in kJ/mol): orders of magnitude after what solid-state papers add (3 to 10 % of Li and Na at
