@@ -14,6 +14,7 @@ from controller.cli_bench import add_bench_commands
 from controller.cli_lab import add_lab_commands
 from controller.cli_models import add_model_commands
 from controller.cli_people import add_people_commands
+from controller.cli_synthesis import add_synthesis_commands
 from controller.cli_values import positive
 from controller.errors import AthanorError
 
@@ -97,6 +98,7 @@ def _parser() -> argparse.ArgumentParser:
 
     add_commands(commands, _add)
     add_model_commands(commands, _add)
+    add_synthesis_commands(commands, _add)
 
     doctor = _add(commands, "doctor", _doctor, "test this machine", "athanor doctor")
     doctor.add_argument("--json", action="store_true", help="one object for programs")

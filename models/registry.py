@@ -43,6 +43,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
     "planners": {
         "arc_melting": "models.synthesis.arc_melting:ArcMeltingPlanner",
         "direct": "models.synthesis.direct:DirectPlanner",
+        "reactions": "models.synthesis.reaction_planner:ReactionPlanner",
         "sintering": "models.synthesis.sintering:SinteringPlanner",
     },
     "acquisitions": {

@@ -1,0 +1,1 @@
+"""Thermochemistry of solids and gases: entries, Gibbs energies, hulls."""
