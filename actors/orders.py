@@ -16,6 +16,7 @@ from models.outlook import Outlook
 from models.prospects import Prospects
 from models.route import Hazard, Route
 from models.synthesis.hazards import hazards_of, refusals
+from models.synthesis.trial import Trial
 
 NOT_OFFERED = "no instrument offers"
 """Begins the reason of a recipe without steps where the lab lacks an instrument for every route."""
@@ -59,6 +60,7 @@ class StageReport(BaseModel):
 class ChoiceAnswer(BaseModel):
     """The choices, most wanted first, what each stage did on the way, and what there is to gain, if it was asked.
 
+    ``waits``: no choice does not mean that there is nothing left; ask again when an experiment has ended.
     ``fallbacks`` says in words what was done instead of the usual because the data or the numerics did not allow it.
     """
 
@@ -68,6 +70,7 @@ class ChoiceAnswer(BaseModel):
     stages: tuple[StageReport, ...] = ()
     prospects: Prospects | None = None
     fallbacks: tuple[str, ...] = ()
+    waits: bool = Field(default=False, exclude_if=lambda waits: not waits)
 
 
 class Step(BaseModel):
@@ -131,8 +134,8 @@ class Science(Protocol):
         """Generate, screen and choose."""
         ...
 
-    async def plan(self, candidate: Candidate, offers: tuple[Offer, ...]) -> Recipe:
-        """Plan and compile."""
+    async def plan(self, candidate: Candidate, offers: tuple[Offer, ...], trials: tuple[Trial, ...] = ()) -> Recipe:
+        """Plan and compile; ``trials`` are for planners that learn."""
         ...
 
     async def close(self) -> None:

@@ -2,14 +2,15 @@
 
     ATHANOR_DATA=... python -m benchmarks.oxide_phases
 
-Every oxide within 50 meV/atom of the hull of the systems below whose crystal is in the public data. Sources: energies at
-0 K of the Materials Project (CC BY 4.0) as in CrabNet's CritExam sets (MIT); crystals of the Materials Project as in
+Every oxide within 50 meV/atom of the hull of the systems below whose crystal is in the public data. Sources: energies
+at 0 K of the Materials Project (CC BY 4.0) as in CrabNet's CritExam sets (MIT); crystals of the Materials Project as in
 CDVAE's MP-20 and MPTS-52 (MIT, Apache-2.0), Matbench and the sets of DFT superconductors. Free energies with
 temperature: Bartel et al., Nat. Commun. 9, 4168 (2018), doi:10.1038/s41467-018-06682-4, elements from
 reaction-network (BSD). Carbonates stand against the oxide and CO2 by their measured enthalpy and entropy of
 decomposition (CRC Handbook), since computed energies of carbonates do not.
 
-What of the list below is known to form and lies above that hull at 1,000 to 1,400 K in air is lowered until it is stable.
+What of the list below is known to form and lies above that hull at 1,000 to 1,400 K in air is lowered until it is
+stable.
 
 The furnace's truth is thus not the planner's belief, which has experimental free energies where there are any.
 """
@@ -21,17 +22,19 @@ import gzip
 import json
 import math
 import os
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
-TARGETS = (
+TARGETS = re.findall(
+    r"\w+",
     "BaTiO3 SrTiO3 CaTiO3 MgTiO3 LaAlO3 LaFeO3 LaMnO3 YAlO3 SrZrO3 BaZrO3 CaSnO3 BaSnO3 "
     "NaNbO3 KNbO3 LiNbO3 Li3NbO4 LiTaO3 LiAlO2 LiMn2O4 Li2MnO3 LiFeO2 MgAl2O4 ZnFe2O4 MgFe2O4 SrAl2O4 "
     "BaAl2O4 CaFe2O4 MgNb2O6 Li2SiO3 Li4SiO4 Mg2SiO4 CaSiO3 SrMoO4 BaWO4 MgWO4 Li2MoO4 Na2MoO4 YMnO3 "
     "YFeO3 SrMnO3 BaMnO3 MgGa2O4 LiGaO2 LaGaO3 ZnMn2O4 Ba3MgNb2O9 Ba2YNbO6 Ba2YTaO6 LiAlSiO4 Li2MgSiO4 "
-    "Li2CaSiO4 CaTiSiO5 Sr2YTaO6 Li2CaGeO4 La2MnNiO6 Li2Ti3ZnO8"
-).split()
+    "Li2CaSiO4 CaTiSiO5 Sr2YTaO6 Li2CaGeO4 La2MnNiO6 Li2Ti3ZnO8",
+)
 CARBONATES = {
     # carbonate: (oxide, enthalpy of decomposition in kJ, entropy in J/K, of melting or decomposition in K)
     "Li2CO3": ("Li2O", 224.0, 161.0, 996.0),

@@ -97,10 +97,12 @@ def _choice_ordered(state: State, event: ev.ChoiceOrdered) -> None:
 
 
 def _choice_made(state: State, event: ev.ChoiceMade) -> None:
+    known = state.choosing.n_observations if state.choosing is not None else len(state.observations)
     state.choosing = None
     state.stages = event.stages
     state.choose_seconds.append(event.seconds)
-    state.exhausted = not event.choices
+    state.exhausted_for_now = not event.choices and event.waits
+    state.exhausted = not event.choices and not (event.waits and len(state.observations) > known)
     state.prospects = event.prospects
     if event.fallbacks:
         state.fallbacks.append((event.decision, "; ".join(event.fallbacks)))
@@ -108,7 +110,7 @@ def _choice_made(state: State, event: ev.ChoiceMade) -> None:
     if state.ending is not None:
         return  # what was chosen meanwhile is not begun
     for place, choice in enumerate(event.choices):
-        experiment = Experiment(f"E{len(state.experiments) + 1:04d}", choice, event.decision)
+        experiment = Experiment(f"E{len(state.experiments) + 1:04d}", choice, event.decision, known)
         experiment.expected_gain = event.prospects.gains[place] if event.prospects else None
         state.experiments[experiment.id] = state.active[experiment.id] = experiment
         state.filing.experiment(experiment)
@@ -365,6 +367,8 @@ def _experiment_finished(state: State, event: ev.ExperimentFinished) -> None:
         experiment=experiment.id, candidate=experiment.candidate, values=event.values, outcome=event.outcome
     )
     state.observations.append(observation)
+    if state.exhausted_for_now:
+        state.exhausted = state.exhausted_for_now = False
     stopping.after_result(state, observation)
 
 

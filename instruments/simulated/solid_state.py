@@ -60,7 +60,7 @@ class _Powders(SimulatedInstrument):
 
 
 class PowderStation(_Powders):
-    """Capabilities ``weigh_mix`` (``precursors_g``: a new sample) and ``regrind`` (a fired one; ``add_g`` adds powders).
+    """Capabilities ``weigh_mix`` (``precursors_g``: a new sample), ``regrind`` (a fired one; ``add_g`` adds powders).
 
     Settings beside those of ``SimulatedInstrument``: ``file``, table of phases, and
         minutes_of_work: weighing and filling, without milling and drying.

@@ -73,6 +73,7 @@ class Crucible:
 def write_recipe(
     route: Route,
     *,
+    first: Sequence[str] = (),
     sample_mass_g: float = 5.0,
     mill_min: float = 30.0,
     medium: str = "2-propanol",
@@ -97,6 +98,8 @@ def write_recipe(
 
     Args:
         route: with ``target`` and ``precursors``; its temperature, hours and atmosphere are used where they are given.
+        first: precursors that are fired without the others, which are added when it is ground again (the columbite way
+            to Pb(Mg1/3Nb2/3)O3: Swartz and Shrout, Mater. Res. Bull. 17, 1245 (1982)).
         sample_mass_g: of product.
         mill_min, medium: grinding; dry where a precursor takes up water or is an oxidiser.
         ramp_K_per_min: heating; a third of it where nitrates or hydroxides melt and foam.
@@ -129,9 +132,19 @@ def write_recipe(
     dry = {name: bottle.dry_C for name, bottle in bottles.items() if bottle.dry_C is not None}
     keeps_h = min((b.keeps_h for b in bottles.values() if b.keeps_h is not None), default=None)
 
-    mixing: dict[str, Any] = {"precursors_g": masses, "sample_mass_g": sample_mass_g, "mill_min": mill_min}
+    later = {name: g for name, g in masses.items() if first and name not in first}
+    now = {name: g for name, g in masses.items() if name not in later}
+    if first and (not later or not now):
+        raise SpaceError(f"{route.target}: of {', '.join(masses)} some must come first and some later, not {first}")
+    mixing: dict[str, Any] = {"precursors_g": now, "sample_mass_g": sample_mass_g, "mill_min": mill_min}
     mixing |= {"medium": medium, "dry_C": dry}
     operations = [Operation(capability="weigh_mix", parameters=mixing, quantities=("weighed_g",), max_wait_h=keeps_h)]
+    if later:
+        alone = {"temperature_C": float(temperature_C), "hours": hours, "ramp_K_per_min": round(ramp, 2)}
+        alone |= {"cooling_K_per_min": ramp_K_per_min, **firing}
+        operations.append(Operation(capability="fire", parameters=alone, quantities=("mass_loss_pct",)))
+        adding = {"mill_min": mill_min, "medium": medium, "add_g": later}
+        operations.append(Operation(capability="regrind", parameters=adding))
     if calcine_C is not None:
         calcination = {"temperature_C": calcine_C, "hours": 6.0, "ramp_K_per_min": round(ramp, 2)}
         calcination |= {"cooling_K_per_min": ramp_K_per_min, **firing}
@@ -175,6 +188,8 @@ def write_recipe(
     said.append(f"{crucible} crucible: {crucible_why}.")
     if medium == "dry":
         said.append("Ground dry: a precursor takes up water or must not meet what burns.")
+    if later:
+        said.append(f"{' + '.join(now)} are fired alone; {', '.join(later)} is added when they have reacted.")
     if calcine_C is not None:
         said.append(f"Calcined at {calcine_C:.0f} C so that gas leaves before the grains grow; reground for contact.")
     if cooling < ramp_K_per_min:
