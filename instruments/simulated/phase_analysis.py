@@ -10,12 +10,21 @@ from instruments.simulated.pattern import Reflections, profile
 if TYPE_CHECKING:
     import numpy as np
 
-EDGES = (0.995, 1.005, 11)
-"""Edges tried for each phase, as factors on the reference crystal, which is a computed one."""
+EDGES = (0.994, 1.006, 13)
+"""Edges tried for each phase at first, as factors on the reference crystal, which is a computed one."""
+FINE = 5
+"""Each later turn tries so many edges on either side of the last best, in steps that shrink by ``SHRINK``."""
+SHRINK = 3.0
+TURNS = 4
 BACKGROUND_TERMS = 4
 COARSE_DEG = 0.06
-DOUBTFUL = 0.003
-"""What explains less of the pattern is left out and the rest fitted again."""
+DOUBTFUL = (0.002, 0.003, 0.005, 0.008)
+"""What explains less of the pattern than this, turn by turn, is left out."""
+
+ALIKE = 0.3
+"""Patterns with this cosine between them may stand for each other."""
+WORSE = 0.05
+"""A phase is done without where the misfit grows by less than this, relatively."""
 
 
 def fit_mixture(
@@ -23,8 +32,8 @@ def fit_mixture(
 ) -> tuple[dict[str, float], float]:
     """Return the weight fraction of each phase that the pattern needs, and Rwp in percent.
 
-    All phases of the library are fitted at once; then the edge of each that is needed is improved in turn, and what
-    explains nearly nothing is dropped.
+    All phases of the library are fitted at once; then, turn by turn, the edge of each that is needed is improved while
+    the others stand, and what explains nearly nothing is dropped.
 
     Args:
         two_theta_deg, counts: even grid, shape (n,).
@@ -40,40 +49,63 @@ def fit_mixture(
     seen = counts[:n].reshape(-1, bunch).mean(axis=1)
     sigma = np.sqrt(np.maximum(seen, 1.0) / bunch)
     y, background = seen / sigma, _background(grid) / sigma[:, None]
-    factors = np.linspace(*EDGES)
-    trial = {
-        name: np.stack([profile(lines, grid, wavelength_A, edge_factor=f) for f in factors]) / sigma
-        for name, lines in library.items()
-        if len(lines.spacing_A)
-    }
-    trial = {name: rows for name, rows in trial.items() if rows.max() > 0}
-    names = list(trial)
-    middle = len(factors) // 2
-    at = dict.fromkeys(names, middle)
-    weights = _weights([trial[name][middle] for name in names], background, y)
-    for turn in range(4):
-        for name in sorted(names, key=lambda m: -weights[m_index(names, m)] * trial[m][at[m]].sum()):
-            others = [trial[m][at[m]] for m in names if m != name and weights[m_index(names, m)] > 0]
-            at[name] = _best_edge(trial[name], others, background, y)
-        weights = _weights([trial[name][at[name]] for name in names], background, y)
-        explained = np.array([w * trial[m][at[m]].sum() for w, m in zip(weights, names, strict=True)])
-        keep = explained > (DOUBTFUL if turn else DOUBTFUL / 3) * max(explained.sum(), 1e-300)
-        names = [name for name, kept in zip(names, keep, strict=True) if kept]
-        weights = _weights([trial[name][at[name]] for name in names], background, y)
-    columns = np.column_stack([*(trial[name][at[name]] for name in names), background])
-    full = _solve(columns, y)
-    rwp = float(((y - columns @ full) ** 2).sum() / (y**2).sum()) ** 0.5
-    total = max(weights.sum(), 1e-300)
-    return {name: float(w / total) for name, w in zip(names, weights, strict=True)}, 100 * rwp
+
+    def pattern(name: str, edge: float, broadening: float = 1.0) -> np.ndarray:
+        return profile(library[name], grid, wavelength_A, edge_factor=edge, broadening=broadening) / sigma
+
+    def tune(name: str, around: np.ndarray, broadening: float = 1.0) -> None:
+        others = [columns[m] for m in columns if m != name and weights[m] > 0]
+        trial = np.stack([pattern(name, edges[name] + shift, broadening) for shift in around])
+        edges[name] = float(np.clip(edges[name] + around[_best(trial, others, background, y)], 0.99, 1.01))
+        columns[name] = pattern(name, edges[name])
+
+    columns = {name: pattern(name, 1.0, 1.5) for name, lines in library.items() if len(lines.spacing_A)}
+    columns = {name: column for name, column in columns.items() if column.max() > 0}
+    edges = dict.fromkeys(columns, 1.0)
+    weights = _weights(columns, background, y)
+    around, width = np.linspace(*EDGES) - 1.0, (EDGES[1] - EDGES[0]) / (EDGES[2] - 1)
+    for turn in range(TURNS):
+        for name in sorted(columns, key=lambda m: -weights[m] * columns[m].sum()):
+            tune(name, around, 1.0 if turn else 1.5)
+        weights = _weights(columns, background, y)
+        explained = {name: weights[name] * columns[name].sum() for name in columns}
+        whole = max(sum(explained.values()), 1e-300)
+        columns = {name: column for name, column in columns.items() if explained[name] > DOUBTFUL[turn] * whole}
+        weights = _weights(columns, background, y)
+        width /= SHRINK
+        around = width * np.arange(-FINE, FINE + 1)
+    for name in sorted(columns, key=lambda m: weights[m] * columns[m].sum()):
+        # Two phases with nearly one pattern share its weight at random: the weaker goes where the other explains both.
+        alike = [m for m in columns if m != name and _likeness(columns[m], columns[name]) > ALIKE]
+        if not alike:
+            continue
+        before = dict(columns), dict(edges), dict(weights), _misfit(columns, background, y)
+        del columns[name]
+        weights = _weights(columns, background, y)
+        for shrink in (1.0, SHRINK, SHRINK**2):
+            for other in alike:
+                tune(other, (EDGES[1] - 1.0) / shrink / FINE * np.arange(-FINE, FINE + 1))
+            weights = _weights(columns, background, y)
+        if _misfit(columns, background, y) > (1 + WORSE) * before[3]:
+            columns, edges, weights = before[0], before[1], before[2]
+    rwp = (_misfit(columns, background, y) / float((y**2).sum())) ** 0.5
+    total = max(sum(weights.values()), 1e-300)
+    return {name: weight / total for name, weight in weights.items()}, 100 * rwp
 
 
-def m_index(names: list[str], name: str) -> int:
-    """Place of a name."""
-    return names.index(name)
+def _likeness(one: np.ndarray, other: np.ndarray) -> float:
+    return float(one @ other) / max(float(one @ one) * float(other @ other), 1e-300) ** 0.5
 
 
-def _best_edge(rows: np.ndarray, others: list[np.ndarray], background: np.ndarray, y: np.ndarray) -> int:
-    """The edge whose pattern explains most of what the others leave."""
+def _misfit(columns: Mapping[str, np.ndarray], background: np.ndarray, y: np.ndarray) -> float:
+    import numpy as np
+
+    matrix = np.column_stack([*columns.values(), background])
+    return float(((y - matrix @ _solve(matrix, y)) ** 2).sum())
+
+
+def _best(rows: np.ndarray, others: list[np.ndarray], background: np.ndarray, y: np.ndarray) -> int:
+    """The row that explains most of what the others leave."""
     import numpy as np
 
     basis = np.column_stack([*others, background])
@@ -82,10 +114,11 @@ def _best_edge(rows: np.ndarray, others: list[np.ndarray], background: np.ndarra
     return int(np.argmax(score))
 
 
-def _weights(rows: list[np.ndarray], background: np.ndarray, y: np.ndarray) -> np.ndarray:
+def _weights(columns: Mapping[str, np.ndarray], background: np.ndarray, y: np.ndarray) -> dict[str, float]:
     import numpy as np
 
-    return _solve(np.column_stack([*rows, background]), y)[: len(rows)]
+    solution = _solve(np.column_stack([*columns.values(), background]), y)
+    return {name: float(x) for name, x in zip(columns, solution, strict=False)}
 
 
 def _solve(columns: np.ndarray, y: np.ndarray) -> np.ndarray:

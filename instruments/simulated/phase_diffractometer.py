@@ -21,7 +21,7 @@ from instruments.simulated.world import Sample
 if TYPE_CHECKING:
     import numpy as np
 
-SEEN = 0.005
+SEEN = 0.008
 """Smallest weight fraction that is reported."""
 
 

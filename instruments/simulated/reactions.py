@@ -26,6 +26,8 @@ LAYER = 6.0
 NUCLEATION_EV = 0.020
 """A reaction that gives this much a metal atom nucleates with probability 1/e at 1,000 K; the exponent goes with its
 inverse square (classical nucleation)."""
+TRACE = 1e-4
+"""Share of the metal atoms below which a phase meets nobody."""
 STARTS_K = 573.0
 STEP_K = 50.0
 HOLD_STEPS = 12
@@ -101,7 +103,8 @@ def as_oxides(oxides: Oxides, moles: Mapping[str, float], atmosphere: str) -> di
 
 def _reactions(oxides: Oxides, present: Mapping[str, float], temperature_K: float, atmosphere: str) -> list[Reaction]:
     """Everything that may happen now, the one with the largest driving force first."""
-    names = sorted(present)
+    whole = _metal_atoms(oxides, present)
+    names = sorted(name for name, n in present.items() if n * oxides[name].n_metals > TRACE * whole)
     found = [oxides.alone(name, temperature_K, atmosphere) for name in names]
     found += [
         oxides.between(one, other, temperature_K, atmosphere) for i, one in enumerate(names) for other in names[i + 1 :]

@@ -56,7 +56,9 @@ class AttemptsAcquisition:
             if candidate.id not in taken:
                 left[self._named(candidate)].append((float(candidate.parameters[self.attempt]), row))
         open_targets = [name for name in left if name not in made and name not in busy]
-        open_targets.sort(key=lambda name: done[name])  # stable: among equals in the order of the table
+        # Among equals in the order of the table, whatever order the pool has: ids of rows are numbered.
+        first = {name: min((len(rows[row].id), rows[row].id) for _, row in left[name]) for name in open_targets}
+        open_targets.sort(key=lambda name: (done[name], first[name]))
         seen = data_hash(pool, observations, pending)
         return [
             Choice(candidate=rows[min(left[name])[1]], value=-float(done[name]), method="next-attempt", data_hash=seen)

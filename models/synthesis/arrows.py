@@ -189,7 +189,8 @@ class ArrowsPlanner:
         trap, words = self._trap(precursors, first, traps)
         value = 0.75 * (prior if not first else 0.3 * prior)
         if first and any(not r.way.first and r.way.precursors == precursors and r.purity < 0.5 for r in mine):
-            value, words = 0.6 * prior, f"All together they were trapped; {' + '.join(first)} first. {words}"
+            _, before = self._trap(precursors, (), traps)
+            value, words = 0.6 * prior, f"All together they were trapped ({before.rstrip('.')}): {' + '.join(first)} first."
         slow = [r.way.temperature_C for r in mine if r.unreacted > 0.3 and _shares_slow(r, precursors)]
         at = (
             min([T for T in heats if max([start, *(T + 1 for T in slow)]) <= T] or [heats[-1]], key=abs) if heats else 0
