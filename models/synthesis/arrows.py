@@ -134,6 +134,23 @@ class ArrowsPlanner:
         fresh = [option for option in options if option.way not in tried and option.value > 0]
         return sorted(fresh, key=lambda o: (-o.value, o.way.precursors, o.way.first, o.way.temperature_C))
 
+    def everything(self, candidate: Candidate) -> list[Option]:
+        """Return every way there is, also those in stages, in the order of the routes and at rising temperatures."""
+        found = []
+        for place, route in enumerate(self._routes_to(candidate)):
+            start = self._start_C(route)
+            for first in self._stages(route):
+                found += [
+                    self._option(route, Way(tuple(sorted(route.precursors)), first, T), 1.0 / (1 + place), "")
+                    for T in self._heats(route, start)
+                ]
+        return found
+
+    def _heats(self, route: Route, start: float) -> list[float]:
+        """Temperatures of a route: a step below what its planner says, and up to its highest."""
+        steps = (start + k * self.step_C for k in range(-1, 6))
+        return [T for T in steps if 300 <= T <= self._ceiling_C(route, start)]
+
     def _routes_to(self, candidate: Candidate) -> list[Route]:
         if candidate.formula not in self._routes:
             routes = [route for route in self.planner.plan(candidate) if route.target and route.precursors]
@@ -174,9 +191,7 @@ class ArrowsPlanner:
         """Every temperature of one mixture that is worth a thought, with its promise."""
         precursors = tuple(sorted(route.precursors))
         start = self._start_C(route)
-        heats = [
-            T for T in (start + k * self.step_C for k in range(-1, 6)) if 300 <= T <= self._ceiling_C(route, start)
-        ]
+        heats = self._heats(route, start)
         if not self.learns:
             order = [T for T in heats if start <= T]
             return [
@@ -190,7 +205,10 @@ class ArrowsPlanner:
         value = 0.75 * (prior if not first else 0.3 * prior)
         if first and any(not r.way.first and r.way.precursors == precursors and r.purity < 0.5 for r in mine):
             _, before = self._trap(precursors, (), traps)
-            value, words = 0.6 * prior, f"All together they were trapped ({before.rstrip('.')}): {' + '.join(first)} first."
+            value, words = (
+                0.6 * prior,
+                f"All together they were trapped ({before.rstrip('.')}): {' + '.join(first)} first.",
+            )
         slow = [r.way.temperature_C for r in mine if r.unreacted > 0.3 and _shares_slow(r, precursors)]
         at = (
             min([T for T in heats if max([start, *(T + 1 for T in slow)]) <= T] or [heats[-1]], key=abs) if heats else 0

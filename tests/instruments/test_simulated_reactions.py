@@ -58,7 +58,8 @@ def test_a_carbonate_gives_off_its_gas_where_chemistry_says(carbonate, below_C, 
 
 
 @pytest.mark.parametrize(
-    ("one", "other"), [("BaCO3", "TiO2"), ("La2O3", "Al2O3"), ("Li2CO3", "Mn2O3"), ("Ba3Nb2O8", "MgO"), ("MgO", "Nb2O5")]
+    ("one", "other"),
+    [("BaCO3", "TiO2"), ("La2O3", "Al2O3"), ("Li2CO3", "Mn2O3"), ("Ba3Nb2O8", "MgO"), ("MgO", "Nb2O5")],
 )
 def test_what_two_phases_form_holds_their_metals_and_gives_energy(one, other):
     reaction = OXIDES.between(one, other, 1300.0, "air")

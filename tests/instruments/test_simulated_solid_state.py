@@ -116,7 +116,10 @@ def test_nothing_on_the_stage_is_no_sample(bench):
 
 def other_analysis(two_theta_deg, counts, elements):
     assert elements == ["C", "Ca", "O", "Sn"] and len(counts) == len(two_theta_deg)
-    return [SimpleNamespace(formula="CaSnO3", weight_fraction=0.7), SimpleNamespace(formula="SnO2", weight_fraction=0.3)]
+    return [
+        SimpleNamespace(formula="CaSnO3", weight_fraction=0.7),
+        SimpleNamespace(formula="SnO2", weight_fraction=0.3),
+    ]
 
 
 def test_another_analysis_may_read_the_pattern(tmp_path, bench):
