@@ -2,9 +2,9 @@
 
     ATHANOR_DATA=... python -m benchmarks.furnace_learning [--targets N] [--most N] [--random N] [--json FILE]
 
-All planners choose among the same routes of the reaction planner (public thermochemistry) and the same temperatures, for
-the same furnace (``instruments/simulated/reactions.py``, whose thermodynamics is another). What comes of a way is the
-same whoever tries it: its noise is seeded by the target and the way. Purities are the true weight fractions, as a
+All planners choose among the same routes of the reaction planner (public thermochemistry) and the same temperatures,
+for the same furnace (``instruments/simulated/reactions.py``, whose thermodynamics is another). What comes of a way is
+the same whoever tries it: its noise is seeded by the target and the way. Purities are the true weight fractions, as a
 perfect diffractometer would tell them. A target that is not made within ``--most`` experiments counts as ``most`` + 1.
 
 Orders: *learning* (``ArrowsPlanner``), told of its own earlier experiments on the same target alone, or, *learning

@@ -96,7 +96,7 @@ def pair_reactions(results: Sequence[Result]) -> list[PairReaction]:
 
     A phase that is neither the target nor what a precursor becomes by itself was made by the one pair of precursors
     (of those that were together in the furnace) that have its metals; where several pairs may have made it, nothing is
-    learnt (Szymanski et al., npj Comput. Mater. 10, 170 (2024) resolve such cases with more temperatures).
+    learnt.
     """
     found: dict[tuple[frozenset[str], str], float] = {}
     for result in results:
