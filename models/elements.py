@@ -142,7 +142,7 @@ def parse_formula(text: str) -> dict[str, float]:
 
     def count() -> float:
         nonlocal position
-        if position < len(tokens) and re.match(r"[\d.]", tokens[position]):
+        if position < len(tokens) and re.match(r"\d|\.\d", tokens[position]):
             position += 1
             return float(tokens[position - 1])
         return 1.0

@@ -1,38 +1,69 @@
-"""The reaction planner: every balanced way to a target, judged by nucleation, by what competes and by custom."""
+"""The reaction planner: every balanced way to a target, judged by thermodynamics and by what the literature does."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
 import numpy as np
-from scipy.special import log_ndtr
 
 from models import elements
 from models.candidate import Candidate
-from models.errors import DataError
+from models.errors import DataError, ModelError
 from models.route import Interval, Operation, Route
-from models.synthesis.atmosphere import choose_atmosphere
+from models.synthesis.blend import (
+    ConditionsModel,
+    FiringConditions,
+    Recommender,
+    allowed,
+    custom,
+    learnt,
+    optional,
+    shares,
+)
+from models.synthesis.firing import Firing, RuleOfThumb
 from models.synthesis.landscape import Landscape, survey
+from models.synthesis.reactions import enumerate_reactions
 from models.synthesis.route_words import numbers, reason
-from models.synthesis.sintering import SinteringPlanner, balance
 from models.thermo import formulas
 
-_TAMMANN_STD_C = 185.0
-"""Root mean square error of Tammann's rule on 6,822 text-mined oxide syntheses (``models.synthesis.sintering``)."""
-_90_PERCENT = 1.645
-_WITHOUT_RULE_C = 900.0
+_ASKED = 20
+"""Sets of precursors that the recommender is asked for."""
+_REST = 0.02
+"""Share of the odds left to sets that the recommender did not name."""
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """Routes to a target and what they were chosen from.
+
+    Attributes:
+        landscape: every reaction.
+        routes: best first.
+        rows: of each route its reaction in the landscape; None where only the literature knows its precursors.
+    """
+
+    landscape: Landscape
+    routes: list[Route]
+    rows: list[int | None]
 
 
 class ReactionPlanner:
-    """Plans solid-state syntheses from thermochemistry and nucleation theory.
+    """Plans solid-state syntheses from thermochemistry, nucleation theory and the literature.
 
     All balanced reactions from available powders are enumerated, open to the gases of the atmosphere. Each is judged by
     the barrier to the target's nucleation and by how many other phases its precursors could form; what no other route
-    beats in both is the Pareto front. Routes are ranked by that and by how often chemists use the powders.
+    beats in both is the Pareto front. Routes are ranked by the odds that the literature gives their precursors (a
+    learnt recommender where this installation has one, else how often each powder is used) and by what thermodynamics
+    allows.
 
     Args:
         top: routes to return.
         atmosphere: of the firing, one of ``models.thermo.gibbs.ATMOSPHERES_bar``; by default one that keeps the target.
-        sample_mass_g: of product aimed at.
         temperature_C: of the firing; by default estimated.
+        sample_mass_g: of product aimed at.
+        literature: ask the learnt models of precursors and conditions.
 
     Citation: Aykol, Montoya, Hummelshoj, J. Am. Chem. Soc. 143, 9244 (2021), doi:10.1021/jacs.1c04888.
     """
@@ -40,12 +71,30 @@ class ReactionPlanner:
     citation = "10.1021/jacs.1c04888"
 
     def __init__(
-        self, *, top: int = 5, atmosphere: str = "", sample_mass_g: float = 2.0, temperature_C: float | None = None
+        self,
+        *,
+        top: int = 5,
+        atmosphere: str = "",
+        temperature_C: float | None = None,
+        sample_mass_g: float = 2.0,
+        literature: bool = True,
     ):
         self.top = top
         self.atmosphere = atmosphere
-        self.sample_mass_g = sample_mass_g
         self.temperature_C = temperature_C
+        self.sample_mass_g = sample_mass_g
+        self.literature = literature
+
+    @cached_property
+    def recommender(self) -> Recommender | None:
+        """The learnt recommender of precursors; None where there is none."""
+        return learnt("models.synthesis.recommender", "PrecursorRecommender") if self.literature else None
+
+    @cached_property
+    def conditions(self) -> ConditionsModel:
+        """The learnt model of conditions; a rule of thumb where there is none."""
+        found = learnt("models.synthesis.conditions", "ConditionsModel") if self.literature else None
+        return found or RuleOfThumb()
 
     def plan(self, candidate: Candidate) -> list[Route]:
         """Return routes, best first; none without a composition, or where nothing is known of its elements."""
@@ -62,18 +111,58 @@ class ReactionPlanner:
         Raises:
             DataError: no public data, not a formula, or no set of available precursors makes it; says what to do.
         """
-        found = self.landscape(formula)
-        order = np.argsort(-self.scores(found), kind="stable")[: self.top]
-        chance = self.scores(found)
-        return [
-            self._route(found, int(row), float(chance[row]), candidate or formulas.reduced(formula)) for row in order
-        ]
+        return self.survey(formula, candidate).routes
 
-    def landscape(self, formula: str) -> Landscape:
-        """Return all reactions to a formula with their numbers. Raises DataError like ``routes``."""
-        temperature_C = self.firing_C(formula)
-        found = survey(formula, temperature_C, self.atmosphere or choose_atmosphere(formula, temperature_C))
-        if not len(found.reactions):
+    def survey(self, formula: str, candidate: str = "") -> Plan:
+        """Return the routes and the reactions that they were chosen from. Raises DataError like ``routes``."""
+        usual = self._recommended(formula)
+        found = self.landscape(formula, usual)
+        sets = [frozenset(p.phase.key for p in found.set_of(row)) for row in range(len(found.reactions))]
+        prior = custom(found)
+        named = {_keys(names): odds for names, odds in usual.items()}
+        others = [names for names in usual if _keys(names) not in set(sets)]
+        if usual:
+            rest = _REST * shares(prior)
+            prior = np.log(np.array([named.get(held, 0.0) for held in sets]) + rest + 1e-300)
+        words = prior + allowed(found)
+        # Thermodynamics is silent on a set with a powder that no table knows: it gets what a usual set gets.
+        usual_gain = float(np.median(allowed(found)[np.argsort(-prior)[:5]])) if len(sets) else 0.0
+        words = np.append(words, [np.log(usual[names]) + usual_gain for names in others])
+        score = shares(words)
+        out, rows = [], []
+        for i in np.argsort(-score, kind="stable")[: self.top]:
+            row = int(i) if i < len(sets) else None
+            names = tuple(p.phase.formula for p in found.set_of(row)) if row is not None else others[i - len(sets)]
+            route = self._route(formula, names, float(score[i]), candidate)
+            if row is not None:
+                route = route.model_copy(
+                    update={"reason": reason(found, row), "numbers": {**route.numbers, **numbers(found, row)}}
+                )
+            if odds := named.get(_keys(names)):
+                route.numbers["literature_probability"] = round(odds, 6)
+            out.append(route)
+            rows.append(row)
+        return Plan(found, out, rows)
+
+    def quick_routes(self, formula: str, candidate: str = "") -> list[Route]:
+        """Return routes as the literature would choose them, without thermodynamics; milliseconds a target.
+
+        Where the recommender knows nothing of a target, or there is none, the same as ``routes``.
+        """
+        usual = self._recommended(formula, self.top)
+        if not usual:
+            return self.routes(formula, candidate)
+        return [self._route(formula, names, odds, candidate) for names, odds in usual.items()]
+
+    def landscape(self, formula: str, usual: Mapping[tuple[str, ...], float] | None = None) -> Landscape:
+        """Return all reactions to a formula with their numbers, at the conditions of the most usual precursors.
+
+        Raises:
+            DataError: like ``routes``.
+        """
+        firing = self._firing(formula, next(iter(usual)) if usual else ())
+        found = survey(formula, firing.temperature_C.value, firing.atmosphere)
+        if not len(found.reactions) and not usual:
             held = ", ".join(sorted({p.phase.formula for p in found.precursors})) or "none"
             raise DataError(
                 f"no set of available precursors makes {formula}; known powders of its elements: {held}. Choose a "
@@ -81,73 +170,82 @@ class ReactionPlanner:
             )
         return found
 
-    def firing_C(self, formula: str) -> float:
-        """Return the temperature to fire at: what was given, else Tammann's rule for the usual binary powders."""
+    def _recommended(self, formula: str, top: int = _ASKED) -> dict[tuple[str, ...], float]:
+        if self.recommender is None:
+            return {}
+        own = formulas.key(formula)
+        try:
+            named = self.recommender.recommend(formula, top + 2)
+        except ModelError:
+            return {}
+        sets = {tuple(map(formulas.reduced, found.precursors)): float(found.score) for found in named}
+        kept = [(names, odds) for names, odds in sets.items() if own not in _keys(names)]
+        return dict(kept[:top])
+
+    def _firing(self, formula: str, names: Sequence[str]) -> FiringConditions:
+        found = self.conditions.predict(formula, names)
+        T = found.temperature_C
         if self.temperature_C is not None:
-            return self.temperature_C
+            T = Interval(value=self.temperature_C, low=self.temperature_C, high=self.temperature_C)
+        return Firing(T, found.hours, self.atmosphere or found.atmosphere or "air")
+
+    def _route(self, formula: str, names: Sequence[str], score: float, candidate: str) -> Route:
+        firing = self._firing(formula, names)
+        amounts = balance(formula, names)
         atoms = formulas.atoms(formula)
-        if "O" in atoms:
-            metals = {el: n for el, n in atoms.items() if el not in elements.NONMETALS - {"O"}}
-            if len(metals) > 1:
-                moles, _ = balance(metals, "O")
-                return SinteringPlanner().firing_temperature_C(moles, "O")[0]
-        return _WITHOUT_RULE_C
-
-    def scores(self, found: Landscape) -> np.ndarray:
-        """Return the probability-like score (m,) of each reaction; they sum to 1."""
-        driven = log_ndtr(-found.energy_eV_per_atom / found.std_eV_per_atom)
-        words = (
-            custom(found)
-            + driven
-            - 0.3 * np.log1p(np.minimum(found.barrier_eV, 1e6))
-            - 0.05 * found.competition.expected
-        )
-        words -= words.max()
-        return np.exp(words) / np.exp(words).sum()
-
-    def _route(self, found: Landscape, row: int, score: float, candidate: str) -> Route:
-        sets, amounts = found.reactions.sets[row], found.reactions.coefficients[row]
-        powders = {found.precursors[i].phase.formula: float(x) for i, x in zip(sets, amounts, strict=True) if i >= 0}
-        units = self.sample_mass_g / _mass_g_per_mol(found.target.atoms)
-        masses = {name: units * x * _mass_g_per_mol(formulas.atoms(name)) for name, x in powders.items()}
-        target = formulas.reduced(found.target.formula)
-        spread = _90_PERCENT * _TAMMANN_STD_C
-        T_C = found.temperature_C
+        units = self.sample_mass_g / _mass_g_per_mol(atoms)
+        masses = {name: units * x * _mass_g_per_mol(formulas.atoms(name)) for name, x in amounts.items()}
         parameters = {
             "precursors_g": masses,
             "sample_mass_g": self.sample_mass_g,
-            "temperature_C": T_C,
-            "hours": 12.0,
-            "atmosphere": found.atmosphere,
+            "temperature_C": firing.temperature_C.value,
+            "hours": firing.hours.value,
+            "atmosphere": firing.atmosphere,
         }
+        operation = Operation(capability="sinter", parameters=parameters, quantities=("sample_mass_g", "mass_loss_pct"))
         return Route(
-            candidate=candidate,
+            candidate=candidate or formulas.reduced(formula),
             precursors_g=masses,
-            operations=(
-                Operation(capability="sinter", parameters=parameters, quantities=("sample_mass_g", "mass_loss_pct")),
-            ),
-            reason=reason(found, row),
+            operations=(operation,),
+            reason=f"the literature makes such compounds from {' + '.join(names)} ({score:.0%} of the odds)",
             score=score,
-            target=target,
-            precursors=tuple(sorted(powders)),
-            temperature_C=Interval(value=T_C, low=max(25.0, T_C - spread), high=T_C + spread),
-            hours=Interval(value=12.0, low=4.0, high=48.0),
-            atmosphere=found.atmosphere,
-            numbers=numbers(found, row),
+            target=formulas.reduced(formula),
+            precursors=tuple(sorted(names)),
+            temperature_C=firing.temperature_C,
+            hours=firing.hours,
+            atmosphere=firing.atmosphere,
         )
 
 
-def custom(found: Landscape) -> np.ndarray:
-    """Return how usual each set of powders is, (m,): the logarithm of the product of their shares of their elements."""
-    fixed = found.reactions.fixed
-    bought = np.array([p.bought for p in found.precursors], float)
-    holds = np.array([[el in p.phase.atoms for el in fixed] for p in found.precursors])
-    shares = np.where(holds, bought[:, None] / np.maximum(1.0, bought @ holds), np.nan)
-    words = np.append(np.log(np.nanmean(shares, axis=1)), 0.0)
-    return words[found.reactions.sets].sum(axis=1)
+def with_recipe(route: Route, sample_mass_g: float) -> Route:
+    """Return a route with the operations of a recipe, or as it is where no recipe can be written, with the reason."""
+    write = optional("models.synthesis.recipe", "write_recipe")
+    if write is None:
+        return route
+    try:
+        return write(route, sample_mass_g=sample_mass_g)
+    except ModelError as error:
+        return route.model_copy(update={"reason": f"{route.reason}; no recipe: {error}"})
 
 
-def _mass_g_per_mol(atoms: dict[str, float]) -> float:
+def balance(formula: str, names: Sequence[str]) -> dict[str, float]:
+    """Return how many units of each precursor make one of a target; empty where none do, or many ways would."""
+    try:
+        found = enumerate_reactions(formulas.atoms(formula), [formulas.atoms(name) for name in names])
+    except ModelError:
+        return {}
+    whole = [row for row in range(len(found)) if (found.sets[row] >= 0).sum() == len(names)]
+    if not whole:
+        return {}
+    row = whole[0]
+    return {str(names[i]): float(x) for i, x in zip(found.sets[row], found.coefficients[row], strict=True) if i >= 0}
+
+
+def _keys(names: Sequence[str]) -> frozenset[formulas.Key]:
+    return frozenset(map(formulas.key, names))
+
+
+def _mass_g_per_mol(atoms: Mapping[str, float]) -> float:
     return float(
         sum(n * m for n, m in zip(atoms.values(), elements.values("mass_g_per_mol", list(atoms)), strict=True))
     )

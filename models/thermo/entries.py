@@ -251,29 +251,41 @@ def gas_gibbs_eV(formula: str) -> np.ndarray:
 
 @cache
 def _gas(folder: str, formula: str) -> np.ndarray:
-    import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     if len(formulas.atoms(formula)) == 1:
         return np.zeros(len(GRID_K))
-    wanted = formulas.key(formula)
-    janaf = pq.read_table(Path(folder) / "nist_janaf_gibbs_formation.parquet")
-    for name in pc.unique(janaf["formula"]).to_pylist():
-        try:
-            if formulas.key(name) != wanted or formulas.atoms(name) != formulas.atoms(formula):
-                continue
-        except DataError:
-            continue
-        rows = janaf.filter(pc.equal(janaf["formula"], name))
-        return np.interp(GRID_K, rows["T_K"].to_numpy(), rows["dGf_eV_per_formula_unit"].to_numpy())
-    known = pq.read_table(Path(folder) / "freed_full_phases.parquet", columns=["freed_id", "formula", "phase_desc"])
-    mask = pc.and_(pc.equal(known["formula"], formula), pc.equal(known["phase_desc"], "(g)"))
-    numbers = known.filter(mask)["freed_id"].to_pylist()
-    if not numbers:
+    janaf = pq.read_table(Path(folder) / "nist_janaf_gibbs_formation.parquet").to_pydict()
+    points = [
+        (T_K, gibbs)
+        for name, T_K, gibbs in zip(janaf["formula"], janaf["T_K"], janaf["dGf_eV_per_formula_unit"], strict=True)
+        if len(name) <= len(formula) + 1 and _same(name, formula)
+    ]
+    if not points:
+        columns = ["freed_id", "formula", "phase_desc"]
+        known = pq.read_table(Path(folder) / "freed_full_phases.parquet", columns=columns).to_pydict()
+        gas = {
+            number
+            for number, name, desc in zip(*(known[column] for column in columns), strict=True)
+            if name == formula and desc == "(g)"
+        }
+        rows = pq.read_table(Path(folder) / "freed_full_gibbs_T.parquet").to_pydict()
+        points = [
+            (T_K, gibbs * _KJ_PER_MOL_IN_EV)
+            for number, T_K, gibbs in zip(rows["freed_id"], rows["T_K"], rows["dGf_kJ_mol"], strict=True)
+            if number in gas
+        ]
+    if not points:
         raise DataError(f"no Gibbs energy of the gas {formula}: routes with it cannot be judged")
-    points = pq.read_table(Path(folder) / "freed_full_gibbs_T.parquet")
-    rows = points.filter(pc.equal(points["freed_id"], numbers[0]))
-    return np.interp(GRID_K, rows["T_K"].to_numpy(), rows["dGf_kJ_mol"].to_numpy() * _KJ_PER_MOL_IN_EV)
+    temperatures, energies = np.array(sorted(points)).T
+    return np.interp(GRID_K, temperatures, energies)
+
+
+def _same(name: str, formula: str) -> bool:
+    try:
+        return formulas.atoms(name) == formulas.atoms(formula)
+    except DataError:
+        return False
 
 
 @cache
