@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.ndimage import maximum_filter1d, median_filter, minimum_filter1d, uniform_filter1d
-from scipy.signal import find_peaks, peak_widths
+from numpy.lib.stride_tricks import sliding_window_view
 
 from models.characterization.refinement import Grid
 from models.errors import DataError
@@ -129,27 +128,44 @@ def _background(angles: np.ndarray) -> np.ndarray:
 def _floor(y: np.ndarray, reach: int) -> np.ndarray:
     """A crude background from below: opening by a window wider than a peak, smoothed."""
     size = 2 * max(reach, 3) + 1
-    smooth = uniform_filter1d(y, 3)
-    return uniform_filter1d(maximum_filter1d(minimum_filter1d(smooth, size), size), size)
+    opened = _windows(_windows(_smooth(y, 3), size).min(1), size).max(1)
+    return _smooth(opened, size)
 
 
 def _noise(y: np.ndarray) -> np.ndarray:
     """Standard deviation of each point from its neighbours: the smooth part cancels in second differences."""
     rough = np.abs(np.diff(y, 2, prepend=y[0], append=y[-1])) / np.sqrt(6) / 0.6745
-    local = median_filter(rough, size=min(101, 2 * (len(y) // 4) + 1), mode="nearest")
-    smooth = uniform_filter1d(local, min(101, len(y) // 4 + 1))
-    return np.maximum(smooth, 1e-6 * np.ptp(y))
+    size = min(101, len(y) // 4)
+    every = max(1, len(y) // 400)
+    places = np.arange(0, len(y), every)
+    local = np.median(_windows(rough, size)[places], axis=1)
+    return np.maximum(np.interp(np.arange(len(y)), places, _smooth(local, 9)), 1e-6 * np.ptp(y))
 
 
 def _typical_width(x: np.ndarray, y: np.ndarray) -> float:
+    """Lower quartile of the widths at half height of the strong peaks, in degrees."""
     step = float(np.median(np.diff(x)))
-    smooth = uniform_filter1d(y, max(1, round(0.03 / step)) if step < 0.03 else 1)
-    net = smooth - _floor(smooth, round(1.0 / step))
-    peaks, _ = find_peaks(net, height=0.15 * net.max(), prominence=0.1 * net.max())
-    if len(peaks) == 0:
-        return 0.15
-    widths = peak_widths(net, peaks, 0.5)[0] * step
-    return float(np.clip(np.quantile(widths, 0.3), 0.01, 1.5))
+    net = _smooth(y, max(1, round(0.03 / step)))
+    net = net - _floor(net, round(1.0 / step))
+    near = max(1, round(0.15 / step))
+    tops = np.flatnonzero((net == _windows(net, 2 * near + 1).max(1)) & (net > 0.15 * net.max()))
+    widths = []
+    for top in tops:
+        below = net < net[top] / 2
+        left, right = np.flatnonzero(below[:top]), np.flatnonzero(below[top:])
+        if len(left) and len(right):
+            widths.append((top + right[0] - left[-1] - 1) * step)
+    return float(np.clip(np.quantile(widths, 0.25), 0.01, 1.5)) if widths else 0.15
+
+
+def _windows(y: np.ndarray, size: int) -> np.ndarray:
+    """A window of ``size`` points around each, the ends repeated."""
+    return sliding_window_view(np.pad(y, (size // 2, (size - 1) // 2), mode="edge"), size)
+
+
+def _smooth(y: np.ndarray, size: int) -> np.ndarray:
+    size = min(size, len(y))
+    return np.convolve(np.pad(y, (size // 2, (size - 1) // 2), mode="edge"), np.full(size, 1 / size), mode="valid")
 
 
 def _first_record(text: str) -> Mapping[str, Any]:

@@ -11,7 +11,7 @@ import numpy as np
 from models.characterization.crystal import Crystal
 from models.characterization.pattern import Pattern, grid_of
 from models.characterization.references import references_of
-from models.characterization.refinement import Fit, Grid, Optics, Part, Radiation, pattern_of, refine
+from models.characterization.refinement import Fit, Grid, Optics, Part, Radiation, peaks_of, refine
 from models.characterization.scattering import ANODES, KALPHA2
 from models.errors import DataError
 
@@ -156,6 +156,7 @@ class _Search:
             for c in crystals
             if len((r := c.reflections(radiation.main_A, end)).strength)
         ]
+        self.blur = self._blur()
         self.scans = [self._scan(part) for part in self.candidates]
         # peaks are several points wide: neighbours say the same
         self.independent = len(grid.intensity) * grid.step_deg / max(width, grid.step_deg)
@@ -223,15 +224,26 @@ class _Search:
             fit = other
         return fit
 
+    def _blur(self) -> np.ndarray:
+        """Transform of one peak of the typical width, its top at zero."""
+        n = len(self.grid.intensity)
+        x = self.grid.step_deg * np.concatenate([np.arange(n), np.arange(-n, 0)])
+        u = (2 * x / self.width) ** 2
+        return np.fft.rfft(0.5 / (1 + u) + 0.5 * np.exp(-np.log(2) * u))
+
     def _scan(self, part: Part) -> tuple[np.ndarray, np.ndarray]:
         """Patterns of the phase over cells a little smaller and larger: relative changes (m,), patterns (m, n)."""
-        reach = 0.008 if part.crystal.measured else 0.05
-        changes = np.arange(-reach, reach + 1e-9, 0.002 if part.crystal.measured else 0.0025)
-        optics = Optics(gauss_deg=0.7 * self.width)
-        strongest = _strongest(part, 60)
-        return changes, np.array(
-            [pattern_of(replace(strongest, cell=part.cell + c), optics, self.grid, self.radiation) for c in changes]
-        )
+        reach, step = (0.008, 0.002) if part.crystal.measured else (0.05, 0.0025)
+        changes = np.arange(-reach, reach + 1e-9, step)
+        n = len(self.grid.intensity)
+        lines = np.zeros((len(changes), n + 1))
+        for row, change in zip(lines, changes):
+            peaks = peaks_of(replace(part, cell=part.cell + change), Optics(), self.radiation)
+            place = np.round((peaks.centres_deg - self.grid.start_deg) / self.grid.step_deg).astype(int)
+            place = np.where((place >= 0) & (place < n), place, n)
+            row += np.bincount(place, peaks.areas, minlength=n + 1)
+        size = 2 * n
+        return changes, np.fft.irfft(np.fft.rfft(lines[:, :n], size) * self.blur, size)[:, :n]
 
     def _gain(self, i: int, residual: np.ndarray) -> tuple[float, float]:
         """How much of χ² the phase could take away, and with which change of its cell."""
@@ -242,15 +254,6 @@ class _Search:
         gains = np.where(inner > 0, inner**2 / np.maximum(norm, 1e-300), 0.0)
         best = int(gains.argmax())
         return float(gains[best]), float(changes[best])
-
-
-def _strongest(part: Part, n: int) -> Part:
-    r = part.reflections
-    if len(r.strength) <= n:
-        return part
-    visible = r.strength / np.maximum(r.keys @ r.metric, 1e-6)
-    keep = np.sort(np.argsort(-visible)[:n])
-    return replace(part, reflections=replace(r, keys=r.keys[keep], strength=r.strength[keep]))
 
 
 def weight_fractions(fit: Fit, radiation: Radiation) -> np.ndarray:

@@ -201,10 +201,12 @@ def _from_structure(structure: Any, wanted: frozenset[str], name: str) -> list[C
 
 
 def _from_table(file: Path, wanted: frozenset[str]) -> list[Crystal]:
+    import pyarrow
+
     found = []
     table, formulas = _table(file)
     rows = [i for i, f in enumerate(formulas) if f <= wanted]
-    for row in table.take(rows).to_pylist() if rows else []:
+    for row in table.take(pyarrow.array(rows)).to_pylist() if rows else []:
         if (row.get("e_above_hull_eV_per_atom") or 0.0) > _HULL_LIMIT_eV:
             continue
         species = [str(s) for s in row["species"]]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.optimize import nnls
 
 from models.characterization.crystal import Crystal, Reflections
-from models.characterization.profile import summed_peaks, width_and_mixing
+from models.characterization.profile import Comb, Peaks, width_and_mixing
 
+_NUDGE = 1e-5
 _CELL_SPREAD = {True: 0.004, False: 0.02}
 _CELL_LIMIT = {True: 0.02, False: 0.06}
 
@@ -152,7 +152,7 @@ class Fit:
         shapes: (phases, n) the pattern of each phase with a scale of one.
         fitted: (n,) the whole calculated pattern.
         chi2: weighted sum of squared residuals, priors left out.
-        scale_covariance: (phases, phases) for χ² as it came.
+        objective: χ² and the priors.
     """
 
     parts: tuple[Part, ...]
@@ -162,48 +162,56 @@ class Fit:
     fitted: np.ndarray
     chi2: float
     objective: float
-    scale_covariance: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
+
+
+def peaks_of(part: Part, optics: Optics, radiation: Radiation) -> Peaks:
+    """Peaks of one phase with a scale of one; those that the geometry forbids have no area."""
+    r = part.reflections
+    s2 = r.keys @ (r.metric * (1 + part.cell)) / 4
+    strength = r.strength * np.exp(-2 * part.b_A2 * s2)
+    if part.log_texture:
+        strength = strength * r.texture(part.axis, float(np.exp(part.log_texture)))
+    sine = np.sqrt(np.maximum(s2, 0)) * np.array(radiation.wavelengths_A)[:, None]
+    seen = (sine > 0.005) & (sine < 0.998)
+    theta = np.arcsin(np.clip(sine, 0.005, 0.998))
+    cosine, tangent = np.cos(theta), np.tan(theta)
+    polarization = (1 + np.cos(2 * theta) ** 2) / (np.sin(theta) ** 2 * cosine)
+    areas = np.array(radiation.strengths)[:, None] * strength * polarization * (2 * np.sin(theta)) ** optics.slit * seen
+    centres = np.degrees(2 * theta) + optics.zero_deg + optics.displacement_deg * cosine
+    gauss = np.hypot(optics.gauss_deg, optics.caglioti_deg * tangent)
+    lorentz = part.size_deg / cosine + part.strain_deg * tangent + 1e-4
+    width, mixing = width_and_mixing(gauss, lorentz)
+    return Peaks(centres.ravel(), areas.ravel(), width.ravel(), mixing.ravel())
 
 
 def pattern_of(part: Part, optics: Optics, grid: Grid, radiation: Radiation) -> np.ndarray:
     """Calculated pattern of one phase with a scale of one, without background."""
-    r = part.reflections
-    inverse_d2 = r.keys @ (r.metric * (1 + part.cell))
-    s2 = inverse_d2 / 4
-    areas = r.strength * np.exp(-2 * part.b_A2 * s2)
-    if part.log_texture:
-        areas = areas * r.texture(part.axis, float(np.exp(part.log_texture)))
-    total = np.zeros(len(grid.intensity))
-    for wavelength, strength in zip(radiation.wavelengths_A, radiation.strengths):
-        sine = np.sqrt(s2) * wavelength
-        seen = (sine > 0.005) & (sine < 0.999)
-        theta = np.arcsin(sine[seen])
-        lorentz_polarization = (1 + np.cos(2 * theta) ** 2) / (np.sin(theta) ** 2 * np.cos(theta))
-        centres = np.degrees(2 * theta) + optics.zero_deg + optics.displacement_deg * np.cos(theta)
-        gauss = np.hypot(optics.gauss_deg, optics.caglioti_deg * np.tan(theta))
-        lorentz = part.size_deg / np.cos(theta) + part.strain_deg * np.tan(theta) + 1e-4
-        width, mixing = width_and_mixing(gauss, lorentz)
-        area = strength * areas[seen] * lorentz_polarization * (2 * np.sin(theta)) ** optics.slit
-        total += summed_peaks(grid.start_deg, grid.step_deg, len(total), centres, area, width, mixing)
-    return total
+    peaks = peaks_of(part, optics, radiation)
+    return Comb(peaks, grid.start_deg, grid.step_deg, len(grid.intensity)).total()
 
 
 def solve(parts: Sequence[Part], optics: Optics, shapes: np.ndarray, grid: Grid) -> Fit:
     """Best scales (none negative) and background for these shapes."""
     n = len(parts)
-    design = np.concatenate([shapes.T, grid.background, -grid.background], 1) / grid.sigma[:, None]
-    target = grid.intensity / grid.sigma
+    design = np.concatenate([shapes.T, grid.background], 1) / grid.sigma[:, None]
     size = np.linalg.norm(design, axis=0)
     size[size == 0] = 1.0
-    gram = design / size
-    # normal equations: few columns, many points
-    matrix, right = gram.T @ gram, gram.T @ target
-    matrix[np.diag_indices_from(matrix)] += 1e-9
-    root = np.linalg.cholesky(matrix)
-    solution = nnls(root.T, np.linalg.solve(root, right))[0] / size
+    design = design / size
+    target = grid.intensity / grid.sigma
+    matrix, right = design.T @ design, design.T @ target
+    matrix[np.diag_indices_from(matrix)] += 1e-10
+    active = np.ones(len(right), bool)
+    while True:
+        solution = np.zeros(len(right))
+        solution[active] = np.linalg.solve(matrix[np.ix_(active, active)], right[active])
+        worst = int(np.argmin(solution[:n])) if n else 0
+        if n == 0 or solution[worst] >= 0:
+            break
+        active[worst] = False
     fitted = (design @ solution) * grid.sigma
     chi2 = float((((grid.intensity - fitted) / grid.sigma) ** 2).sum())
-    return Fit(tuple(parts), optics, solution[:n], shapes, fitted, chi2, chi2 + _penalty(parts, optics))
+    scales = (solution / size)[:n]
+    return Fit(tuple(parts), optics, scales, shapes, fitted, chi2, chi2 + _penalty(parts, optics))
 
 
 def refine(
@@ -256,44 +264,44 @@ def _penalty(parts: Sequence[Part], optics: Optics) -> float:
 def _linearized(
     fit: Fit, grid: Grid, radiation: Radiation, chosen: Sequence[int], free_optics: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    columns, means, spreads, values = [], [], [], []
-    base = (fit.scales[:, None] * fit.shapes).sum(0)
+    """Jacobian (n, parameters) with scales and background projected out, residual, and the prior's two terms."""
+    n = len(grid.intensity)
+    of_optics = np.zeros((5 if free_optics else 0, n))
+    of_parts: list[np.ndarray] = []
+    means, spreads, values = [], [], []
     if free_optics:
-        vector = fit.optics.vector()
-        for i, step in enumerate((0.003, 0.003, 0.003, 0.003, 0.01)):
-            moved = vector.copy()
-            moved[i] += step
-            optics = fit.optics.with_vector(moved)
-            shapes = [pattern_of(p, optics, grid, radiation) * s if s > 0 else 0 for p, s in zip(fit.parts, fit.scales)]
-            columns.append((np.sum(shapes, axis=0) - base) / step)
         means += list(Optics.PRIOR[0])
         spreads += list(Optics.PRIOR[1])
-        values += list(vector)
-    for k in chosen:
-        part, scale = fit.parts[k], fit.scales[k]
+        values += list(fit.optics.vector())
+    for k, (part, scale) in enumerate(zip(fit.parts, fit.scales)):
         vector = part.vector()
-        mean, spread = part.prior()
-        means += list(mean)
-        spreads += list(spread)
-        values += list(vector)
-        free_cell = len(part.cell)
-        for i in range(len(vector)):
-            step = 2e-4 if i < free_cell else 0.01
-            if scale <= 0:
-                columns.append(np.zeros_like(base))
-                continue
-            moved = vector.copy()
-            moved[i] += step
-            columns.append(
-                (pattern_of(part.with_vector(moved), fit.optics, grid, radiation) - fit.shapes[k]) * scale / step
-            )
-    jacobian = np.array(columns).T / grid.sigma[:, None]
+        if k in chosen:
+            mean, spread = part.prior()
+            means += list(mean)
+            spreads += list(spread)
+            values += list(vector)
+        if scale <= 0 or not (free_optics or k in chosen):
+            of_parts += [np.zeros(n)] * (len(vector) if k in chosen else 0)
+            continue
+        comb = Comb(peaks_of(part, fit.optics, radiation), grid.start_deg, grid.step_deg, n, derivatives=True)
+        for i in range(len(of_optics)):
+            optics = fit.optics.with_vector(_nudged(fit.optics.vector(), i))
+            of_optics[i] += scale / _NUDGE * comb.moved(peaks_of(part, optics, radiation))
+        for i in range(len(vector) if k in chosen else 0):
+            of_parts.append(scale / _NUDGE * comb.moved(peaks_of(part.with_vector(_nudged(vector, i)), fit.optics, radiation)))
+    jacobian = np.array([*of_optics, *of_parts]).T / grid.sigma[:, None]
     residual = (grid.intensity - fit.fitted) / grid.sigma
     active = np.concatenate([fit.shapes[fit.scales > 0].T, grid.background], 1) / grid.sigma[:, None]
     q, _ = np.linalg.qr(active / np.maximum(np.linalg.norm(active, axis=0), 1e-12))
     jacobian = jacobian - q @ (q.T @ jacobian)
     weight = 1 / np.array(spreads) ** 2
     return jacobian, residual, np.diag(weight), weight * (np.array(means) - np.array(values))
+
+
+def _nudged(vector: np.ndarray, i: int) -> np.ndarray:
+    moved = vector.copy()
+    moved[i] += _NUDGE
+    return moved
 
 
 def _moved(
