@@ -72,6 +72,7 @@ class AcquisitionRole:
             stages=(*reports, report),
             prospects=prospects,
             fallbacks=tuple(dict.fromkeys(filter(None, notes))),
+            waits=getattr(self._acquisition, "waits", False),
         )
 
     def _choose(self, pool: CandidatePool, order: ChoiceOrder) -> list[Choice]:

@@ -14,7 +14,9 @@ from models.candidate import Candidate
 from models.observation import Choice, Observation
 from models.outlook import Outlook
 from models.prospects import Prospects
-from models.route import Route
+from models.route import Hazard, Route
+from models.synthesis.hazards import hazards_of, refusals
+from models.synthesis.trial import Trial
 
 NOT_OFFERED = "no instrument offers"
 """Begins the reason of a recipe without steps where the lab lacks an instrument for every route."""
@@ -105,6 +107,7 @@ class StageReport(BaseModel):
 class ChoiceAnswer(BaseModel):
     """The choices, most wanted first, what each stage did on the way, and what there is to gain, if it was asked.
 
+    ``waits``: no choice does not mean that there is nothing left; ask again when an experiment has ended.
     ``fallbacks`` says in words what was done instead of the usual because the data or the numerics did not allow it.
     """
 
@@ -114,6 +117,7 @@ class ChoiceAnswer(BaseModel):
     stages: tuple[StageReport, ...] = ()
     prospects: Prospects | None = None
     fallbacks: tuple[str, ...] = ()
+    waits: bool = Field(default=False, exclude_if=lambda waits: not waits)
 
 
 class Step(BaseModel):
@@ -139,13 +143,17 @@ class Step(BaseModel):
 
 
 class Recipe(BaseModel):
-    """A route compiled against what the lab announced. Empty ``steps``: it cannot be made here; ``reason`` says why."""
+    """A route compiled against what the lab announced. Empty ``steps``: it cannot be made here; ``reason`` says why.
+
+    ``hazards``: those of the route that are no reason to refuse it; a person is asked about some.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     steps: tuple[Step, ...]
     precursors_g: dict[str, float] = Field(default_factory=dict)
     reason: str = ""
+    hazards: tuple[Hazard, ...] = Field(default=(), exclude_if=lambda found: not found)
 
 
 class Offer(BaseModel):
@@ -173,8 +181,8 @@ class Science(Protocol):
         """Generate, screen and choose."""
         ...
 
-    async def plan(self, candidate: Candidate, offers: tuple[Offer, ...]) -> Recipe:
-        """Plan and compile."""
+    async def plan(self, candidate: Candidate, offers: tuple[Offer, ...], trials: tuple[Trial, ...] = ()) -> Recipe:
+        """Plan and compile; ``trials`` are for planners that learn."""
         ...
 
     async def train(self, order: TrainingOrder) -> TrainingReport:
@@ -189,12 +197,16 @@ class Science(Protocol):
 def compile_recipe(routes: list[Route], offers: tuple[Offer, ...]) -> Recipe:
     """Compile the best route that the announced capabilities can carry out.
 
-    A route is feasible where every operation's capability is offered and every limited parameter lies within the
-    limits. The quantities of a step are those the route names; its bounds are those the instrument announced.
+    A route is feasible where none of its hazards is refused, whoever planned it, every operation's capability is
+    offered and every limited parameter lies within the limits. The quantities of a step are those the route names;
+    its bounds are those the instrument announced.
     """
     offered = {offer.capability: offer for offer in offers}
     reasons: list[str] = []
     for route in routes:
+        if refused := refusals(route.hazards or hazards_of(route.precursors_g)):
+            reasons.append(f"refused: {'; '.join(refused)}")
+            continue
         missing = [op.capability for op in route.operations if op.capability not in offered]
         if missing:
             reasons.append(f"{NOT_OFFERED} {', '.join(sorted(set(missing)))} (offered: {', '.join(offered)})")
@@ -218,7 +230,7 @@ def compile_recipe(routes: list[Route], offers: tuple[Offer, ...]) -> Recipe:
             )
             for op in route.operations
         )
-        return Recipe(steps=steps, precursors_g=route.precursors_g, reason=route.reason)
+        return Recipe(steps=steps, precursors_g=route.precursors_g, reason=route.reason, hazards=route.hazards)
     return Recipe(steps=(), reason="; ".join(reasons) or "the planner knows no route")
 
 

@@ -19,6 +19,8 @@ from models.acquisition.hypervolume import pareto_front
 from models.candidate import Candidate
 from models.explanation import Explanation
 from models.observation import Observation
+from models.registry import resolve
+from models.synthesis.trial import Trial
 
 BLOCK = 4096
 IN_FLIGHT = 4
@@ -86,11 +88,16 @@ class Pipeline:
         async with self._choosing:
             return await self._persist(work)
 
-    async def plan(self, candidate: Candidate, offers: tuple[Offer, ...]) -> Recipe:
+    @property
+    def learns(self) -> bool:
+        """True where the campaign's planner wants to be told what came of earlier routes."""
+        return hasattr(resolve("planners", self.spec.planner.name), "learn")
+
+    async def plan(self, candidate: Candidate, offers: tuple[Offer, ...], trials: tuple[Trial, ...] = ()) -> Recipe:
         """Plan and compile one candidate. Raises ComputeLost."""
 
         async def work() -> Recipe:
-            return await self.crew.result(self.crew.submit("planner", "plan", candidate, offers))
+            return await self.crew.result(self.crew.submit("planner", "plan", candidate, offers, trials))
 
         return await self._persist(work)
 

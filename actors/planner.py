@@ -5,6 +5,7 @@ from __future__ import annotations
 from actors.orders import Offer, Recipe, compile_recipe
 from actors.spec import ScienceSpec
 from models.candidate import Candidate
+from models.synthesis.trial import Trial
 
 
 class PlannerRole:
@@ -13,6 +14,9 @@ class PlannerRole:
     def __init__(self, spec: ScienceSpec) -> None:
         self._planners = spec.build_planners()
 
-    def plan(self, candidate: Candidate, offers: tuple[Offer, ...]) -> Recipe:
+    def plan(self, candidate: Candidate, offers: tuple[Offer, ...], trials: tuple[Trial, ...] = ()) -> Recipe:
         """Return the recipe; without steps where the lab cannot carry out any route, with the reason."""
-        return compile_recipe(self._planners[candidate.fidelity].plan(candidate), offers)
+        planner = self._planners[candidate.fidelity]
+        if hasattr(planner, "learn"):
+            planner.learn(trials)
+        return compile_recipe(planner.plan(candidate), offers)

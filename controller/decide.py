@@ -19,6 +19,8 @@ from controller.records import Command, Experiment, State
 from controller.schedule import order_by_schedule, order_schedule
 from controller.stopping import Ending
 from controller.tasks import ChooseTask, ScheduleTask, Task, TrainTask
+from models.route import Operation
+from models.synthesis.trial import Trial
 
 ASKED_AHEAD = 4
 """Recipes that may wait for people before nothing more is chosen: the lab goes on, and does not choose blindly."""
@@ -60,6 +62,28 @@ def choice_order(state: State, order: ev.ChoiceOrdered) -> ChoiceOrder:
 def training_order(state: State, n_observations: int) -> TrainingOrder:
     """The self-contained order that a ``TrainingOrdered`` event stands for."""
     return TrainingOrder(observations=tuple(state.observations[:n_observations]))
+
+
+def trials_before(state: State, experiment: Experiment) -> tuple[Trial, ...]:
+    """What a planner that learns is told of an experiment's predecessors: all that was known when it was chosen."""
+    found = []
+    for observation in state.observations[: experiment.known]:
+        one = state.experiments[observation.experiment]
+        steps = one.recipe.steps if one.recipe else ()
+        found.append(
+            Trial(
+                experiment=one.id,
+                candidate=one.candidate,
+                precursors_g=one.recipe.precursors_g if one.recipe else {},
+                operations=tuple(
+                    Operation(capability=step.capability, parameters=step.parameters, quantities=step.quantities)
+                    for step in steps
+                ),
+                readings=one.readings,
+                outcome=observation.outcome,
+            )
+        )
+    return tuple(found)
 
 
 def _decisions(state: State) -> Sequence[ev.AnyDecision]:
@@ -327,7 +351,10 @@ def _ending(state: State, campaign: Campaign) -> Ending | None:
     if len(state.experiments) >= campaign.budget.experiments:
         return "budget", f"{len(state.experiments)} experiments done"
     if state.exhausted:
-        return "exhausted", "every candidate of the space has been tried"
+        reason = (
+            "nothing is left to be tried" if state.exhausted_for_now else "every candidate of the space has been tried"
+        )
+        return "exhausted", reason
     if state.capped:
         return "cap", state.capped
     if _out_of_time(state, campaign):

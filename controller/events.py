@@ -98,7 +98,7 @@ class ChoiceOrdered(Decision):
 class ChoiceMade(Fact):
     """What the science chose, what there was to gain, and what had to be done instead of the usual.
 
-    An empty list of choices says that the space is exhausted.
+    An empty list of choices says that the space is exhausted; with ``waits``, only until an experiment has ended.
     """
 
     kind: Literal["choice_made"] = "choice_made"
@@ -108,6 +108,7 @@ class ChoiceMade(Fact):
     seconds: float = 0.0
     prospects: Prospects | None = None
     fallbacks: tuple[str, ...] = ()
+    waits: bool = Field(default=False, exclude_if=lambda waits: not waits)
 
 
 class TrainingOrdered(Decision):

@@ -11,7 +11,17 @@ from controller import samples, schedule, stopping
 from controller.campaign import parse_campaign
 from controller.durations import note_duration
 from controller.records import Approval, Command, Experiment, InstrumentState, State, StepRecord
-from controller.safety import Amounts, amounts, breaches, forbidden_use, needs_approval, over_the_cap, person, unpriced
+from controller.safety import (
+    Amounts,
+    ApprovalRule,
+    amounts,
+    breaches,
+    forbidden_use,
+    needs_approval,
+    over_the_cap,
+    person,
+    unpriced,
+)
 from models.observation import Observation
 
 FORGIVEN_AFTER = 10
@@ -87,10 +97,12 @@ def _choice_ordered(state: State, event: ev.ChoiceOrdered) -> None:
 
 
 def _choice_made(state: State, event: ev.ChoiceMade) -> None:
+    known = state.choosing.n_observations if state.choosing is not None else len(state.observations)
     state.choosing = None
     state.stages = event.stages
     state.choose_seconds.append(event.seconds)
-    state.exhausted = not event.choices
+    state.exhausted_for_now = not event.choices and event.waits
+    state.exhausted = not event.choices and not (event.waits and len(state.observations) > known)
     state.prospects = event.prospects
     if event.fallbacks:
         state.fallbacks.append((event.decision, "; ".join(event.fallbacks)))
@@ -98,7 +110,7 @@ def _choice_made(state: State, event: ev.ChoiceMade) -> None:
     if state.ending is not None:
         return  # what was chosen meanwhile is not begun
     for place, choice in enumerate(event.choices):
-        experiment = Experiment(f"E{len(state.experiments) + 1:04d}", choice, event.decision)
+        experiment = Experiment(f"E{len(state.experiments) + 1:04d}", choice, event.decision, known)
         experiment.expected_gain = event.prospects.gains[place] if event.prospects else None
         state.experiments[experiment.id] = state.active[experiment.id] = experiment
         state.filing.experiment(experiment)
@@ -140,8 +152,9 @@ def _take_recipe(state: State, experiment: Experiment, event: ev.RecipePlanned) 
     if dear := stopping.after_plan(state, experiment):
         experiment.ended = ("failed_measurement", f"not worth it, never sent to the lab: {dear}")
         return
-    rule, why = safety.approval, needs_approval(safety, recipe)
-    if rule is not None and why:
+    why = needs_approval(safety, recipe)
+    if why:
+        rule = safety.approval or ApprovalRule()
         rejects = rule.on_timeout == "reject" and rule.timeout_h is not None
         deadline_s = state.now_s + 3600 * (rule.timeout_h or 0.0) if rejects else None
         experiment.approval = Approval("; ".join(why), rule.people, state.now_s, deadline_s)
@@ -363,6 +376,8 @@ def _experiment_finished(state: State, event: ev.ExperimentFinished) -> None:
         experiment=experiment.id, candidate=experiment.candidate, values=event.values, outcome=event.outcome
     )
     state.observations.append(observation)
+    if state.exhausted_for_now:
+        state.exhausted = state.exhausted_for_now = False
     stopping.after_result(state, observation)
 
 

@@ -36,6 +36,7 @@ from controller.state import (
     evolve,
     next_deadline_s,
     training_order,
+    trials_before,
 )
 from instruments.errors import CANNOT_RECORD, Fenced, InstrumentLost, OutcomeUnknown, Refused
 from instruments.messages import Command, Report
@@ -307,7 +308,10 @@ class Loop:
     async def _plan(self, task: PlanTask) -> ev.Event:
         experiment = self.state.experiments[task.experiment]
         offers = narrowed(self.state.require().safety, self.state.offers())
-        recipe = await self.science.plan(experiment.candidate, offers)
+        if getattr(self.science, "learns", False):
+            recipe = await self.science.plan(experiment.candidate, offers, trials_before(self.state, experiment))
+        else:
+            recipe = await self.science.plan(experiment.candidate, offers)
         if not recipe.steps and recipe.reason.startswith(NOT_OFFERED):
             raise LabNeedsPerson(f"{recipe.reason}: add the instrument under lab.instruments, or name another planner.")
         return ev.RecipePlanned(experiment=experiment.id, recipe=recipe)

@@ -78,6 +78,7 @@ class Experiment:
     """One chosen candidate on its way through the lab: its sample has the same identity.
 
     Attributes (beside those that name themselves):
+        known: how many observations there were when it was chosen: a planner that learns is told these.
         expected_gain: what it was expected to add to the objective, where somebody asked.
         home: number of the place in the storage that is the sample's own from its first step to its end; 0: none.
         position: where it lies now, ``storage/3`` or ``kiln/2``; empty before the first step and after the end.
@@ -90,6 +91,7 @@ class Experiment:
     id: str
     choice: Choice
     decision: int
+    known: int = 0
     expected_gain: float | None = None
     recipe: Recipe | None = None
     amounts: Amounts = field(default_factory=Amounts)
@@ -230,6 +232,7 @@ class State:
     stages: tuple[StageReport, ...] = ()
     choose_seconds: list[float] = field(default_factory=list)
     exhausted: bool = False
+    exhausted_for_now: bool = False
     planned: Amounts = field(default_factory=Amounts)
     capped: str = ""
     prospects: Prospects | None = None

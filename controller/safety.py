@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from actors.orders import Offer, Recipe, Step
 from instruments.forbidden import materials_in
 from instruments.limits import Envelope, leaves
+from models.synthesis.hazards import questions
 
 _HOURS = {"h": 1.0, "hours": 1.0, "min": 1 / 60, "minutes": 1 / 60, "s": 1 / 3600, "seconds": 1 / 3600}
 
@@ -40,10 +41,16 @@ class Prices(_Section):
     per_hour: float = Field(default=0.0, ge=0)
 
 
-class ApprovalRule(_Section):
-    """Recipes with a parameter above a value wait until so many different people have approved."""
+class Permits(_Section):
+    """Hazards that the lab is equipped for: materials that nobody need be asked about."""
 
-    above: dict[str, float] = Field(min_length=1)
+    permitted: tuple[str, ...] | None = None
+
+
+class ApprovalRule(_Section):
+    """Recipes with a parameter above a value, or with a hazard, wait until so many different people have approved."""
+
+    above: dict[str, float] = Field(default_factory=dict)
     people: Literal[1, 2] = 1
     timeout_h: float | None = Field(default=None, gt=0)
     on_timeout: Literal["reject", "wait"] = "wait"
@@ -61,6 +68,7 @@ class Safety(Envelope):
     max: Totals = Totals()
     prices: Prices = Prices()
     approval: ApprovalRule | None = None
+    hazards: Permits = Permits()
 
     @model_validator(mode="after")
     def _money_has_prices(self) -> Safety:
@@ -75,8 +83,8 @@ class Safety(Envelope):
     def inside(self, lab: Safety) -> Safety:
         """Both envelopes at once: a campaign may be stricter than its lab, never laxer.
 
-        Caps are the lower ones and prices the higher ones. Where both want approval: the lower thresholds, the larger
-        number of people, and a time-out that rejects if either does.
+        Caps are the lower ones and prices the higher ones; what both permit of hazards needs no approval. Where both
+        want approval: the lower thresholds, the larger number of people, and a time-out that rejects if either does.
 
         Raises:
             ValueError: the two leave nothing of a parameter.
@@ -94,6 +102,7 @@ class Safety(Envelope):
                 per_hour=max(lab.prices.per_hour, self.prices.per_hour),
             ),
             approval=_both_rules(lab.approval, self.approval),
+            hazards=_both_permits(lab.hazards, self.hazards),
         )
 
 
@@ -172,7 +181,7 @@ def unpriced(safety: Safety, recipe: Recipe) -> list[str]:
 
 def needs_approval(safety: Safety, recipe: Recipe) -> list[str]:
     """Why people must be asked; nothing where they need not be. What cannot be judged is asked about."""
-    found: list[str] = []
+    found = questions(recipe.hazards, safety.hazards.permitted or ())
     for name, threshold in (safety.approval.above if safety.approval else {}).items():
         capability, _, parameter = name.partition(".")
         for step in recipe.steps:
@@ -267,6 +276,12 @@ def _both_rules(one: ApprovalRule | None, other: ApprovalRule | None) -> Approva
         timeout_h=_least(one.timeout_h, other.timeout_h),
         on_timeout="reject" if "reject" in (one.on_timeout, other.on_timeout) else "wait",
     )
+
+
+def _both_permits(lab: Permits, campaign: Permits) -> Permits:
+    if campaign.permitted is None:
+        return lab
+    return Permits(permitted=tuple(name for name in campaign.permitted if name in (lab.permitted or ())))
 
 
 def _materials(recipe: Recipe) -> Iterator[str]:

@@ -7,7 +7,7 @@ tests.
 way. Whoever restarts after a crash calls it again and gets the same answer.
 """
 
-from controller.decide import Plan, choice_order, decide, next_deadline_s, training_order
+from controller.decide import Plan, choice_order, decide, next_deadline_s, training_order, trials_before
 from controller.fold import evolve
 from controller.ordering import derive_seed
 from controller.records import Command, Experiment, InstrumentState, State, StepRecord
@@ -33,4 +33,5 @@ __all__ = [
     "evolve",
     "next_deadline_s",
     "training_order",
+    "trials_before",
 ]

@@ -41,6 +41,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "atomsets-chgnet": "models.predictors.atomsets:FrozenAtomSets",
     },
     "planners": {
+        "arrows": "models.synthesis.arrows:ArrowsPlanner",
         "arc_melting": "models.synthesis.arc_melting:ArcMeltingPlanner",
         "direct": "models.synthesis.direct:DirectPlanner",
         "reactions": "models.synthesis.reaction_planner:ReactionPlanner",
@@ -49,6 +50,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
     "acquisitions": {
         "pareto": "models.acquisition.bayes:BayesAcquisition",
         "random": "models.acquisition.random:RandomAcquisition",
+        "attempts": "models.acquisition.attempts:AttemptsAcquisition",
     },
 }
 """Group -> name -> ``module:Class``; a module is imported only when its class is asked for."""

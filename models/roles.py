@@ -91,7 +91,12 @@ class Acquisition(Protocol):
 
 @runtime_checkable
 class Planner(Protocol):
-    """Turns a candidate into chemistry."""
+    """Turns a candidate into chemistry.
+
+    A planner that learns has ``learn(trials)`` too, which is called before each plan with everything that was known
+    when the candidate was chosen, in the order in which it was learnt. It forgets what it was told before: equal trials
+    give equal routes, whoever was asked what in between.
+    """
 
     def plan(self, candidate: Candidate) -> list[Route]:
         """Return routes, best first. Empty where the candidate cannot be made, by this planner's knowledge."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -36,6 +36,24 @@ class Interval(BaseModel):
     high: float
 
 
+class Hazard(BaseModel):
+    """A danger of a route and what follows from it (``models.synthesis.hazards`` finds them).
+
+    Attributes:
+        material: what is dangerous, as on the bottle; several where they must not meet.
+        verdict: ``refuse``: never; ``ask``: only after a person has approved; ``note``: handle with the usual care.
+        words: why, for a person.
+        codes: GHS hazard statements.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    material: str
+    verdict: Literal["refuse", "ask", "note"]
+    words: str
+    codes: tuple[str, ...] = ()
+
+
 class Route(BaseModel):
     """How to make and measure one candidate.
 
@@ -51,6 +69,7 @@ class Route(BaseModel):
         hours: at this temperature.
         atmosphere: ``air``, ``O2``, ``N2``, ``Ar``, ``H2/N2``, ``vacuum``; empty: not known.
         numbers: what speaks for and against the route, the unit in the name (``reaction_energy_eV_per_atom``).
+        hazards: what is dangerous about it, as far as its planner has looked.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -66,3 +85,4 @@ class Route(BaseModel):
     hours: Interval | None = None
     atmosphere: str = ""
     numbers: dict[str, float] = Field(default_factory=dict)
+    hazards: tuple[Hazard, ...] = ()

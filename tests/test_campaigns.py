@@ -64,7 +64,7 @@ def run_lightly(file: Path, folder: Path, budget: int) -> tuple[State, dict]:
 def path_of(name: str) -> Path:
     """The file of a campaign that ships; skips where the data that it reads is not at hand."""
     path = ROOT / "campaigns" / f"{name}.yaml"
-    if "${ATHANOR_DATA}" in path.read_text() and not Path(os.environ.get("ATHANOR_DATA", "") or "-").is_dir():
+    if "ATHANOR_DATA" in path.read_text() and not Path(os.environ.get("ATHANOR_DATA", "") or "-").is_dir():
         if os.environ.get("CI") == "true":
             pytest.fail("ATHANOR_DATA must point at the shared data under CI")
         pytest.skip("ATHANOR_DATA is not set: no shared data to read")

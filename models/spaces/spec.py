@@ -139,12 +139,14 @@ class TableSpec(_Spec):
         parameters: columns that identify a candidate; ``"all but objectives"`` takes every column that is not an
             objective or constraint of the campaign.
         composition: column with a chemical formula, featurised by its elements; may also be listed in ``parameters``.
+        results: the table has the objectives and constraints too; False: it lists what may be made, a lab measures.
     """
 
     kind: Literal["table"]
     file: str
     parameters: list[str] | Literal["all but objectives"] = "all but objectives"
     composition: str | None = None
+    results: bool = True
 
     @field_validator("parameters")
     @classmethod

@@ -41,7 +41,7 @@ class TableSpace(EnumerableSpace):
         self.path = table_path(spec.file, base_dir)
         frame = read_table(self.path)
         self.columns = _parameter_columns(spec, [str(c) for c in frame.columns], outcomes, self.path)
-        for name in outcomes:
+        for name in outcomes if spec.results else ():
             if name not in frame.columns:
                 raise DataError(
                     f"{self.path.name} has no column {name!r} for an objective or constraint; "
