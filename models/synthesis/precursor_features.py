@@ -21,6 +21,7 @@ _PRIOR = 1e-3
 _OPTIONS, _BEAM, _PRODUCTS, _KIN, _NEAR = 6, 40, 24, 14, 60
 _LOCAL = 400  # nearest recipes whose whole sets are compared
 _SAME, _CLOSE = 0.9995, 0.99
+_EQUAL = 1e-4
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,9 @@ def consider(
     shared = library.bound_float @ bound.astype(np.float32)
     overlap = shared / np.maximum(library.bound_float.sum(axis=1) + bound.sum() - shared, 1.0)
     weights = _weights(library, similarity, overlap, usable)
-    allowed = np.logical_not(np.any(library.precursors.brings & ~bound[None], axis=1))
+    foreign = np.any(library.precursors.brings & ~bound[None], axis=1)
+    itself = np.all(np.abs(library.precursors.fractions - fractions[None]) < _EQUAL, axis=1)
+    allowed = np.logical_not(foreign | itself)
     elements = np.flatnonzero(bound)
     options = [_options(library, int(element), weights, allowed) for element in elements]
     if not len(elements) or any(one is None for one in options):
