@@ -45,7 +45,6 @@ class SynthNN:
 
     citation = "10.1038/s41524-023-01114-4"
     summary = "probability that a compound can be made, from its formula"
-    speed = "2,000"
 
     def __init__(self, *, seed: int = 0) -> None:
         self.seed = seed
