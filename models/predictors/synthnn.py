@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from models.blocks.boosting import Boosting
-from models.blocks.composition import Compositions, magpie_features, parse
+from models.blocks.composition import Compositions, feature_names, magpie_features, parse
 from models.errors import DataError, NotFittedError
 from models.predictors.known_compounds import Compound, KnownCompounds, compound
 from models.synthesis.literature import data_folder
@@ -22,11 +23,15 @@ POSITIVES, MP, COD, OXIDES = (
 _VERSION = 1
 _RATIO = 20
 _DRAWN = 4  # generated formulas a positive that are trained on; each stands for _RATIO / _DRAWN
-_MOST = 24_000  # positives that teach
+_MOST = 16_000  # positives that teach
 _WHOLE = 4096
 _KNOWN = 0.99
-_ROUNDS = 220
+_ROUNDS = 180
 _OXYGEN = 8
+_PROPERTIES = (
+    "mendeleev_number", "column", "row", "covalent_radius_A", "electronegativity", "electron_affinity_eV",
+    "ionization_eV", "p_valence", "d_valence", "f_valence", "molar_volume_cm3", "most_common_oxidation",
+)  # fmt: skip
 
 
 class SynthNN:
@@ -40,7 +45,6 @@ class SynthNN:
 
     citation = "10.1038/s41524-023-01114-4"
     summary = "probability that a compound can be made, from its formula"
-    speed = "2,000"
 
     def __init__(self, *, seed: int = 0) -> None:
         self.seed = seed
@@ -87,26 +91,32 @@ class SynthNN:
         draw = np.random.default_rng(self.seed)
         self._known, self._trees = KnownCompounds(positives), {}
         teach = [positives[i] for i in draw.permutation(len(positives))[:_MOST]]
-        X = self._features(teach)
+        X = self.features(teach)
         generated = generate(positives, _DRAWN * len(teach), draw)
-        self._learn("generated", X, self._features(generated), _RATIO / _DRAWN)
+        self._learn("generated", X, self.features(generated), _RATIO / _DRAWN)
         others = [one for one in dict.fromkeys(unlabelled) if one not in self._known.compounds]
         if len(others) >= 50:
             others = [others[i] for i in draw.permutation(len(others))[:_MOST]]
-            self._learn("unlabelled", X, self._features(others), 1.0)
+            self._learn("unlabelled", X, self.features(others), 1.0)
+        self.fit_oxides(oxides)
+
+    def fit_oxides(self, oxides: Sequence[tuple[Compound, bool]]) -> None:
+        """Learn anew which ternary oxides a solid-state reaction makes; below 20 of either kind teach nothing."""
         labels = np.array([made for _, made in oxides], dtype=bool)
+        self._trees.pop("solid_state", None)
         if 20 <= labels.sum() <= len(labels) - 20:
             trees = Boosting(rounds=120, rate=0.04, leaves=6, leaf=12, features=0.2, ridge=5.0, seed=self.seed)
-            trees.fit(self._features([one for one, _ in oxides]), labels)
+            trees.fit(self.features([one for one, _ in oxides]), labels)
             self._trees["solid_state"] = trees
 
     def _learn(self, name: str, positive: np.ndarray, negative: np.ndarray, weight: float) -> None:
-        trees = Boosting(rounds=_ROUNDS, rate=0.08, leaves=31, leaf=30, features=0.2, seed=self.seed)
+        trees = Boosting(rounds=_ROUNDS, rate=0.1, leaves=31, leaf=30, features=0.3, seed=self.seed)
         y = np.arange(len(positive) + len(negative)) < len(positive)
         trees.fit(np.concatenate([positive, negative]), y, np.where(y, 1.0, weight))
         self._trees[name] = trees
 
-    def _features(self, compounds: Sequence[Compound]) -> np.ndarray:
+    def features(self, compounds: Sequence[Compound]) -> np.ndarray:
+        """(n, d): what known compounds say, and statistics of the elements. Raises NotFittedError."""
         if self._known is None:
             raise NotFittedError("call SynthNN.load() or fit(positives) first")
         width = max((len(one) for one in compounds), default=1)
@@ -114,7 +124,7 @@ class SynthNN:
         for i, one in enumerate(compounds):
             numbers[i, : len(one)], fractions[i, : len(one)] = zip(*one, strict=True)
         fractions /= np.maximum(fractions.sum(axis=1, keepdims=True), 1e-12)
-        elements = magpie_features(Compositions(numbers, fractions), with_fractions=True).astype(np.float32)
+        elements = magpie_features(Compositions(numbers, fractions))[:, _columns()].astype(np.float32)
         return np.concatenate([self._known.features(compounds), elements], axis=1)
 
     def predict(self, formulas: Sequence[str]) -> tuple[np.ndarray, list[str]]:
@@ -139,7 +149,7 @@ class SynthNN:
 
     def probability(self, compounds: Sequence[Compound], *, look_up: bool = True) -> np.ndarray:
         """Probability of each compound, (n,); ``look_up``: one with a record has been made, whatever the trees say."""
-        X = self._features(compounds)
+        X = self.features(compounds)
         score = self.scores(X)
         made = score["generated"] * (0.3 + 0.7 * score["unlabelled"])
         if look_up and self._known is not None:
@@ -181,6 +191,17 @@ class SynthNN:
                 trees.restore(part(name, arrays))
         except (KeyError, ValueError) as error:
             raise DataError(f"the stored SynthNN is damaged ({error}); delete the file and train again") from error
+
+
+@cache
+def _columns() -> list[int]:
+    """Columns of ``magpie_features`` that are used: few enough that training takes minutes."""
+    names = feature_names()
+    wanted = {
+        f"{prop}_{statistic}" for prop in _PROPERTIES for statistic in ("minimum", "maximum", "mean", "deviation")
+    }
+    last = names.index("elements")
+    return [j for j, name in enumerate(names) if name in wanted or j >= last]
 
 
 def generate(positives: Sequence[Compound], count: int, draw: np.random.Generator) -> list[Compound]:

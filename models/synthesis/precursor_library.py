@@ -28,6 +28,7 @@ class Precursors:
     Attributes:
         names: formulas.
         amounts: (p, 94) atoms of each element in the formula.
+        fractions: (p, 94) the same, each row summing to 1.
         brings: (p, 94) bool: the elements that it is a source of (all but O, H, C, N).
         kind: (p,) index into ``KINDS``.
         oxygen: (p,) oxygen atoms that stay in the solid after CO2, H2O, NH3 and N2O5 have left.
@@ -47,7 +48,12 @@ class Precursors:
             kinds.append(KINDS.index(_kind(atoms)))
             oxygen.append(_oxygen_kept(atoms))
         self.kind, self.oxygen = np.array(kinds, dtype=np.int64), np.array(oxygen)
+        self.fractions = self.amounts / np.maximum(self.amounts.sum(axis=1, keepdims=True), 1e-12)
         self.brings = (self.amounts > 0) & bound_mask()[None]
+
+    def bringing(self, ids: Sequence[int]) -> np.ndarray:
+        """Bool (94,): the elements that some precursors are a source of together."""
+        return np.logical_or.reduce(self.brings[np.array(ids, dtype=np.int64)], axis=0)
 
 
 def _kind(atoms: Mapping[str, float]) -> str:

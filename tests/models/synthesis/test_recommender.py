@@ -54,6 +54,11 @@ def test_a_formula_means_the_same_however_it_is_written(recommender):
     assert recommender.recommend("BaZr0.5Ti0.5O3") == recommender.recommend("Ba2(ZrTi)O6")
 
 
+def test_nothing_is_made_from_itself(recommender):
+    for target in ("BaCO3", "Co3O4", "BaTiO3"):
+        assert all(target not in one.precursors for one in recommender.recommend(target))
+
+
 def test_an_element_without_a_known_source_gets_no_set(recommender):
     assert recommender.recommend("BaUO4") == []
 
