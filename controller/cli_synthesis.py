@@ -102,6 +102,8 @@ def _one(planner: Any, arguments: Any) -> int:
     if compiled is not None and not refused:
         shown, title = compiled, f"recipe for {arguments.lab}"
     print(f"\n{title}", *(f"   {line}" for line in recipe_lines(shown)), sep="\n")
+    if more := routes[0].reason.removeprefix(plan.routes[0].reason).strip(" ."):
+        print(f"   {more}.")
     if arguments.why and found is not None:
         print("\nwhat competes", *(f"   {line}" for line in rival_lines(found, rows)), sep="\n")
     if diagram is not None:

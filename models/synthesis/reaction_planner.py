@@ -96,11 +96,12 @@ class ReactionPlanner:
         return found or RuleOfThumb()
 
     def plan(self, candidate: Candidate) -> list[Route]:
-        """Return routes, best first; none without a composition, or where nothing is known of its elements."""
+        """Return routes with recipes, best first; none without a composition, or of elements nothing is known of."""
         if not candidate.formula:
             return []
         try:
-            return self.routes(candidate.formula, candidate.id)
+            found = self.routes(candidate.formula, candidate.id)
+            return [with_recipe(route, self.sample_mass_g) for route in found]
         except DataError:
             return []
 
@@ -207,7 +208,7 @@ class ReactionPlanner:
             quantities = ("sample_mass_g", "mass_loss_pct")
             out.append(
                 Route(
-                    candidate=candidate or target,
+                    candidate=candidate or formula,
                     precursors_g=masses,
                     operations=(Operation(capability="sinter", parameters=parameters, quantities=quantities),),
                     reason=f"the literature makes such compounds from {' + '.join(names)} ({score:.0%} of the odds)",
