@@ -87,17 +87,22 @@ class SynthNN:
         draw = np.random.default_rng(self.seed)
         self._known, self._trees = KnownCompounds(positives), {}
         teach = [positives[i] for i in draw.permutation(len(positives))[:_MOST]]
-        X = self._features(teach)
+        X = self.features(teach)
         generated = generate(positives, _DRAWN * len(teach), draw)
-        self._learn("generated", X, self._features(generated), _RATIO / _DRAWN)
+        self._learn("generated", X, self.features(generated), _RATIO / _DRAWN)
         others = [one for one in dict.fromkeys(unlabelled) if one not in self._known.compounds]
         if len(others) >= 50:
             others = [others[i] for i in draw.permutation(len(others))[:_MOST]]
-            self._learn("unlabelled", X, self._features(others), 1.0)
+            self._learn("unlabelled", X, self.features(others), 1.0)
+        self.fit_oxides(oxides)
+
+    def fit_oxides(self, oxides: Sequence[tuple[Compound, bool]]) -> None:
+        """Learn anew which ternary oxides a solid-state reaction makes; below 20 of either kind teach nothing."""
         labels = np.array([made for _, made in oxides], dtype=bool)
+        self._trees.pop("solid_state", None)
         if 20 <= labels.sum() <= len(labels) - 20:
             trees = Boosting(rounds=120, rate=0.04, leaves=6, leaf=12, features=0.2, ridge=5.0, seed=self.seed)
-            trees.fit(self._features([one for one, _ in oxides]), labels)
+            trees.fit(self.features([one for one, _ in oxides]), labels)
             self._trees["solid_state"] = trees
 
     def _learn(self, name: str, positive: np.ndarray, negative: np.ndarray, weight: float) -> None:
@@ -106,7 +111,8 @@ class SynthNN:
         trees.fit(np.concatenate([positive, negative]), y, np.where(y, 1.0, weight))
         self._trees[name] = trees
 
-    def _features(self, compounds: Sequence[Compound]) -> np.ndarray:
+    def features(self, compounds: Sequence[Compound]) -> np.ndarray:
+        """(n, d): what known compounds say, statistics of the elements, fractions. Raises NotFittedError."""
         if self._known is None:
             raise NotFittedError("call SynthNN.load() or fit(positives) first")
         width = max((len(one) for one in compounds), default=1)
@@ -139,7 +145,7 @@ class SynthNN:
 
     def probability(self, compounds: Sequence[Compound], *, look_up: bool = True) -> np.ndarray:
         """Probability of each compound, (n,); ``look_up``: one with a record has been made, whatever the trees say."""
-        X = self._features(compounds)
+        X = self.features(compounds)
         score = self.scores(X)
         made = score["generated"] * (0.3 + 0.7 * score["unlabelled"])
         if look_up and self._known is not None:

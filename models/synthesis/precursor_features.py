@@ -64,7 +64,7 @@ def consider(
     shared = library.bound_float @ bound.astype(np.float32)
     overlap = shared / np.maximum(library.bound_float.sum(axis=1) + bound.sum() - shared, 1.0)
     weights = _weights(library, similarity, overlap, usable)
-    allowed = ~(library.precursors.brings & ~bound[None]).any(axis=1)
+    allowed = np.logical_not(np.any(library.precursors.brings & ~bound[None], axis=1))
     elements = np.flatnonzero(bound)
     options = [_options(library, int(element), weights, allowed) for element in elements]
     if not len(elements) or any(one is None for one in options):
@@ -145,7 +145,6 @@ def _candidates(
                 grown[chosen | {p}] = max(value, grown.get(chosen | {p}, -np.inf))
         beam = sorted(((v, s) for s, v in grown.items()), key=lambda pair: (-pair[0], sorted(pair[1])))[:_BEAM]
     found = dict.fromkeys(chosen for _, chosen in beam[:_PRODUCTS])
-    brings = library.precursors.brings
     near = np.argpartition(-kin, min(_NEAR, len(kin)) - 1)[:_NEAR]
     near = near[np.argsort(-kin[near], kind="stable")]
     elements, added, seen = np.flatnonzero(bound), 0, set()
@@ -154,7 +153,7 @@ def _candidates(
             continue
         seen.add(row)
         chosen = frozenset(np.flatnonzero(library.sets[row] & allowed).tolist())
-        covered = brings[list(chosen)].any(axis=0) if chosen else np.zeros(len(bound), dtype=bool)
+        covered = library.precursors.bringing(sorted(chosen))
         chosen |= {top[0][1] for element, top in zip(elements, tops, strict=True) if not covered[element]}
         if chosen not in found:
             found[chosen] = None

@@ -49,6 +49,10 @@ class Precursors:
         self.kind, self.oxygen = np.array(kinds, dtype=np.int64), np.array(oxygen)
         self.brings = (self.amounts > 0) & bound_mask()[None]
 
+    def bringing(self, ids: Sequence[int]) -> np.ndarray:
+        """Bool (94,): the elements that some precursors are a source of together."""
+        return np.logical_or.reduce(self.brings[np.array(ids, dtype=np.int64)], axis=0)
+
 
 def _kind(atoms: Mapping[str, float]) -> str:
     elements, bound = set(atoms), set(atoms) - FREE
