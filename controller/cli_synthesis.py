@@ -11,6 +11,9 @@ from typing import Any
 from controller.cli_values import positive
 from controller.errors import CampaignError
 
+_BLOCK = 32
+"""Targets of a batch that are planned together."""
+
 
 def add_synthesis_commands(commands: Any, add: Callable[..., Any]) -> None:
     """Add them to the parser; ``add(commands, name, function, text, example)`` is the command line's own."""
@@ -120,13 +123,16 @@ def _batch(planner: Any, arguments: Any) -> int:
         lines = arguments.batch.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise CampaignError(f"cannot read {arguments.batch}: {error}") from error
-    for line in filter(None, map(str.strip, lines)):
-        try:
-            routes = planner.quick_routes(line)
-        except ModelError as error:
-            print(json.dumps({"target": line, "error": str(error)}), flush=True)
-            continue
-        print(json.dumps({"target": line, "routes": [route.model_dump(mode="json") for route in routes]}), flush=True)
+    targets = list(filter(None, map(str.strip, lines)))
+    for start in range(0, len(targets), _BLOCK):
+        block = targets[start : start + _BLOCK]
+        for target, found in zip(block, planner.quick_batch(block), strict=True):
+            said: dict[str, Any] = {"target": target}
+            if isinstance(found, ModelError):
+                said["error"] = str(found)
+            else:
+                said["routes"] = [route.model_dump(mode="json") for route in found]
+            print(json.dumps(said), flush=True)
     return 0
 
 

@@ -150,8 +150,31 @@ class ReactionPlanner:
 
         Where the recommender knows nothing of a target, or there is none, the same as ``routes``.
         """
-        usual = self._recommended(formula, self.top)
-        return self._routes(formula, usual, candidate) if usual else self.routes(formula, candidate)
+        (found,) = self.quick_batch([formula], candidate)
+        if isinstance(found, DataError):
+            raise found
+        return found
+
+    def quick_batch(self, targets: Sequence[str], candidate: str = "") -> list[list[Route] | DataError]:
+        """Return ``quick_routes`` of each target, or why it has none; conditions of all are predicted together."""
+        usual: list[dict[tuple[str, ...], float] | DataError] = []
+        for formula in targets:
+            try:
+                usual.append(self._recommended(formula, self.top))
+            except DataError as error:
+                usual.append(error)
+        pairs = [(f, names) for f, sets in zip(targets, usual, strict=True) if isinstance(sets, dict) for names in sets]
+        firings = iter(self._firings(pairs))
+        out: list[list[Route] | DataError] = []
+        for formula, sets in zip(targets, usual, strict=True):
+            try:
+                if isinstance(sets, DataError):
+                    raise sets
+                own = [next(firings) for _ in sets]
+                out.append(self._built(formula, sets, own, candidate) if sets else self.routes(formula, candidate))
+            except DataError as error:
+                out.append(error)
+        return out
 
     def landscape(self, formula: str, usual: Mapping[tuple[str, ...], float] | None = None) -> Landscape:
         """Return all reactions to a formula with their numbers, at the conditions of the most usual precursors.
@@ -159,7 +182,7 @@ class ReactionPlanner:
         Raises:
             DataError: like ``routes``.
         """
-        (firing,) = self._firings(formula, [next(iter(usual)) if usual else ()])
+        (firing,) = self._firings([(formula, next(iter(usual)) if usual else ())])
         found = survey(formula, firing.temperature_C.value, firing.atmosphere)
         if not len(found.reactions) and not usual:
             held = ", ".join(sorted({p.phase.formula for p in found.precursors})) or "none"
@@ -181,9 +204,9 @@ class ReactionPlanner:
         kept = [(names, odds) for names, odds in sets.items() if own not in _keys(names)]
         return dict(kept[:top])
 
-    def _firings(self, formula: str, sets: Sequence[Sequence[str]]) -> list[Firing]:
+    def _firings(self, pairs: Sequence[tuple[str, Sequence[str]]]) -> list[Firing]:
         out = []
-        for found in self.conditions.predict_all([formula] * len(sets), sets):
+        for found in self.conditions.predict_all([f for f, _ in pairs], [names for _, names in pairs]) if pairs else ():
             T = found.temperature_C
             if self.temperature_C is not None:
                 T = Interval(value=self.temperature_C, low=self.temperature_C, high=self.temperature_C)
@@ -191,11 +214,16 @@ class ReactionPlanner:
         return out
 
     def _routes(self, formula: str, chosen: Mapping[tuple[str, ...], float], candidate: str) -> list[Route]:
+        return self._built(formula, chosen, self._firings([(formula, names) for names in chosen]), candidate)
+
+    def _built(
+        self, formula: str, chosen: Mapping[tuple[str, ...], float], firings: Sequence[Firing], candidate: str
+    ) -> list[Route]:
         """Return a route for each set of precursors, with its score, conditions and masses."""
         target, atoms = formulas.reduced(formula), formulas.atoms(formula)
         units = self.sample_mass_g / _mass_g_per_mol(atoms)
         out = []
-        for (names, score), firing in zip(chosen.items(), self._firings(formula, list(chosen)), strict=True):
+        for (names, score), firing in zip(chosen.items(), firings, strict=True):
             amounts = balance(formula, names)
             masses = {name: units * x * _mass_g_per_mol(formulas.atoms(name)) for name, x in amounts.items()}
             parameters = {
