@@ -82,6 +82,7 @@ def main(argv: list[str] | None = None) -> None:
     for target in arguments.targets:
         began = time.process_time()
         found = planner.survey(target).landscape
+        assert found is not None
         took = time.process_time() - began
         print(
             f"{target:<16}{len(found.precursors):>8}{len(found.reactions):>11}{len(found.competitors):>13}{took:>8.2f}"

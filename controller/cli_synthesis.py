@@ -11,6 +11,9 @@ from typing import Any
 from controller.cli_values import positive
 from controller.errors import CampaignError
 
+_BLOCK = 32
+"""Targets of a batch that are planned together."""
+
 
 def add_synthesis_commands(commands: Any, add: Callable[..., Any]) -> None:
     """Add them to the parser; ``add(commands, name, function, text, example)`` is the command line's own."""
@@ -79,9 +82,10 @@ def _one(planner: Any, arguments: Any) -> int:
     plan = planner.survey(arguments.formula)
     diagram = None
     rows = [row for row in plan.rows if row is not None]
-    if arguments.why and rows:
+    found = plan.landscape
+    if arguments.why and found is not None and rows:
         name = "".join(c if c.isalnum() or c in ".-" else "_" for c in arguments.formula)
-        diagram = write_diagram(plan.landscape, rows, arguments.diagram or Path(f"{name}-routes.png"))
+        diagram = write_diagram(found, rows, arguments.diagram or Path(f"{name}-routes.png"))
     routes = [with_recipe(route, arguments.grams) for route in plan.routes]
     compiled = compile_for(arguments.lab, routes) if arguments.lab is not None else None
     refused = "" if compiled is None or compiled.steps else f"{arguments.lab} cannot make it: {compiled.reason}"
@@ -93,15 +97,18 @@ def _one(planner: Any, arguments: Any) -> int:
             said["recipe"] = {"refused": refused} if refused else compiled.model_dump(mode="json")
         print(json.dumps(said))
         return 2 if refused else 0
-    print("\n".join(target_lines(arguments.formula, plan.landscape)))
+    if found is not None:
+        print("\n".join(target_lines(arguments.formula, found)))
     for n, route in enumerate(plan.routes, 1):
         print("", *route_lines(n, route), sep="\n")
     shown, title = routes[0], "recipe of route 1"
     if compiled is not None and not refused:
         shown, title = compiled, f"recipe for {arguments.lab}"
     print(f"\n{title}", *(f"   {line}" for line in recipe_lines(shown)), sep="\n")
-    if arguments.why:
-        print("\nwhat competes", *(f"   {line}" for line in rival_lines(plan.landscape, rows)), sep="\n")
+    if more := routes[0].reason.removeprefix(plan.routes[0].reason).strip(" ."):
+        print(f"   {more}.")
+    if arguments.why and found is not None:
+        print("\nwhat competes", *(f"   {line}" for line in rival_lines(found, rows)), sep="\n")
     if diagram is not None:
         print(f"\n{diagram}")
     if refused:
@@ -116,13 +123,16 @@ def _batch(planner: Any, arguments: Any) -> int:
         lines = arguments.batch.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise CampaignError(f"cannot read {arguments.batch}: {error}") from error
-    for line in filter(None, map(str.strip, lines)):
-        try:
-            routes = planner.quick_routes(line)
-        except ModelError as error:
-            print(json.dumps({"target": line, "error": str(error)}), flush=True)
-            continue
-        print(json.dumps({"target": line, "routes": [route.model_dump(mode="json") for route in routes]}), flush=True)
+    targets = list(filter(None, map(str.strip, lines)))
+    for start in range(0, len(targets), _BLOCK):
+        block = targets[start : start + _BLOCK]
+        for target, found in zip(block, planner.quick_batch(block), strict=True):
+            said: dict[str, Any] = {"target": target}
+            if isinstance(found, ModelError):
+                said["error"] = str(found)
+            else:
+                said["routes"] = [route.model_dump(mode="json") for route in found]
+            print(json.dumps(said), flush=True)
     return 0
 
 

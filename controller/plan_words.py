@@ -20,6 +20,7 @@ _NUMBERS = (
     ("literature_probability", "{:.0%} of the odds of the literature"),
 )
 """What a route's reason does not say already."""
+_VERDICTS = {"refuse": "not to be made", "ask": "only with a person's approval", "note": "mind"}
 
 
 def target_lines(formula: str, found: Landscape) -> Iterator[str]:
@@ -60,6 +61,9 @@ def recipe_lines(route: Route | Recipe) -> Iterator[str]:
             f"{name} {_value(x)}" for name, x in operation.parameters.items() if not isinstance(x, dict | list | tuple)
         )
         yield f"{operation.capability}: {told}"
+    for hazard in getattr(route, "hazards", ()):
+        codes = f" ({' '.join(hazard.codes)})" if hazard.codes else ""
+        yield f"{_VERDICTS.get(hazard.verdict, hazard.verdict)}: {hazard.material}: {hazard.words}{codes}"
 
 
 def rival_lines(found: Landscape, rows: Sequence[int]) -> Iterator[str]:

@@ -66,8 +66,8 @@ class FiringConditions(Protocol):
 class ConditionsModel(Protocol):
     """Conditions for a target and its precursors."""
 
-    def predict(self, target: str, precursors: Sequence[str]) -> FiringConditions:
-        """Return the conditions. Raises DataError for what it cannot read."""
+    def predict_all(self, targets: Sequence[str], precursors: Sequence[Sequence[str]]) -> Sequence[FiringConditions]:
+        """Return the conditions of each pair. Raises DataError for what it cannot read."""
         ...
 
 

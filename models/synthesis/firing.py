@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from models import elements
 from models.errors import DataError
@@ -11,6 +12,7 @@ from models.route import Interval
 from models.synthesis.atmosphere import choose_atmosphere
 from models.synthesis.sintering import SinteringPlanner, balance
 from models.thermo import formulas
+from models.thermo.entries import thermo_folder
 
 _TAMMANN_STD_C = 185.0
 """Error of Tammann's rule on 6,822 text-mined oxide syntheses (``models.synthesis.sintering``)."""
@@ -32,12 +34,17 @@ class Firing:
 class RuleOfThumb:
     """Tammann's rule for the temperature, the gas that keeps the target, hours as most people fire."""
 
-    def predict(self, target: str, precursors: Sequence[str] = ()) -> Firing:
-        """Return conditions; they do not depend on the precursors. Raises DataError for what is no formula."""
-        T_C = firing_C(target)
-        spread = _90_PERCENT * _TAMMANN_STD_C
-        interval = Interval(value=T_C, low=max(25.0, T_C - spread), high=T_C + spread)
-        return Firing(interval, _HOURS, choose_atmosphere(target, T_C))
+    def predict_all(self, targets: Sequence[str], precursors: Sequence[Sequence[str]]) -> list[Firing]:
+        """Return conditions of each target, whatever its precursors. Raises DataError for what is no formula."""
+        return [_by_rule(str(thermo_folder()), target) for target in targets]
+
+
+@lru_cache(maxsize=10_000)
+def _by_rule(folder: str, target: str) -> Firing:
+    T_C = firing_C(target)
+    spread = _90_PERCENT * _TAMMANN_STD_C
+    interval = Interval(value=T_C, low=max(25.0, T_C - spread), high=T_C + spread)
+    return Firing(interval, _HOURS, choose_atmosphere(target, T_C))
 
 
 def firing_C(target: str) -> float:

@@ -41,7 +41,8 @@ def available(target: Mapping[str, float]) -> list[Precursor]:
 
     Oxides, carbonates, nitrates, hydroxides, ammonium salts and elements; phosphates, halides, sulfides and the like
     where the target has their anion. Only what syntheses have used (the list of text-mined ones), and what has a known
-    energy. Compounds of two metals are left out: each is a target of its own.
+    energy. Compounds of two metals are left out (each is a target of its own), and what holds oxygen where the target
+    holds none.
 
     Raises:
         DataError: ``ATHANOR_DATA`` is not set.
@@ -56,6 +57,8 @@ def available(target: Mapping[str, float]) -> list[Precursor]:
             continue
         if kind == "salt" and not set(phase.atoms) <= wanted:
             continue  # its anion would stay
+        if "O" in phase.atoms and "O" not in wanted:
+            continue  # nothing here takes the oxygen away
         if set(phase.atoms) <= set(VOLATILE) and not (kind == "element" and phase.formula in wanted - {"O", "N", "H"}):
             continue  # gases, water, and carbon where nothing is to hold it
         found.append(Precursor(phase, kind, n))

@@ -14,7 +14,6 @@ from models.errors import DataError, ModelError
 from models.route import Interval, Operation, Route
 from models.synthesis.blend import (
     ConditionsModel,
-    FiringConditions,
     Recommender,
     allowed,
     custom,
@@ -39,12 +38,12 @@ class Plan:
     """Routes to a target and what they were chosen from.
 
     Attributes:
-        landscape: every reaction.
+        landscape: every reaction; None where thermodynamics knows nothing of the target's elements.
         routes: best first.
         rows: of each route its reaction in the landscape; None where only the literature knows its precursors.
     """
 
-    landscape: Landscape
+    landscape: Landscape | None
     routes: list[Route]
     rows: list[int | None]
 
@@ -97,11 +96,12 @@ class ReactionPlanner:
         return found or RuleOfThumb()
 
     def plan(self, candidate: Candidate) -> list[Route]:
-        """Return routes, best first; none without a composition, or where nothing is known of its elements."""
+        """Return routes with recipes, best first; none without a composition, or of elements nothing is known of."""
         if not candidate.formula:
             return []
         try:
-            return self.routes(candidate.formula, candidate.id)
+            found = self.routes(candidate.formula, candidate.id)
+            return [with_recipe(route, self.sample_mass_g) for route in found]
         except DataError:
             return []
 
@@ -116,7 +116,12 @@ class ReactionPlanner:
     def survey(self, formula: str, candidate: str = "") -> Plan:
         """Return the routes and the reactions that they were chosen from. Raises DataError like ``routes``."""
         usual = self._recommended(formula)
-        found = self.landscape(formula, usual)
+        try:
+            found = self.landscape(formula, usual)
+        except DataError:
+            if not usual:
+                raise
+            return Plan(None, self._routes(formula, dict(list(usual.items())[: self.top]), candidate), [])
         sets = [frozenset(p.phase.key for p in found.set_of(row)) for row in range(len(found.reactions))]
         named = {_keys(names): odds for names, odds in usual.items()}
         others = [names for names in usual if _keys(names) not in set(sets)]
@@ -126,30 +131,50 @@ class ReactionPlanner:
             words = np.log(np.array([named.get(held, 0.0) for held in sets]) + rest)
             words = np.append(words, np.log([usual[names] for names in others]))
         score = shares(words)
-        out, rows = [], []
-        for i in np.argsort(-score, kind="stable")[: self.top]:
-            row = int(i) if i < len(sets) else None
-            names = tuple(p.phase.formula for p in found.set_of(row)) if row is not None else others[i - len(sets)]
-            route = self._route(formula, names, float(score[i]), candidate)
-            if row is not None:
-                route = route.model_copy(
-                    update={"reason": reason(found, row), "numbers": {**route.numbers, **numbers(found, row)}}
-                )
-            if odds := named.get(_keys(names)):
-                route.numbers["literature_probability"] = round(odds, 6)
-            out.append(route)
-            rows.append(row)
-        return Plan(found, out, rows)
+        best = [int(i) for i in np.argsort(-score, kind="stable")[: self.top]]
+        rows = [i if i < len(sets) else None for i in best]
+        chosen = {
+            tuple(p.phase.formula for p in found.set_of(i)) if i < len(sets) else others[i - len(sets)]: float(score[i])
+            for i in best
+        }
+        routes = []
+        for row, route in zip(rows, self._routes(formula, chosen, candidate), strict=True):
+            told = {} if row is None else {"reason": reason(found, row), "numbers": numbers(found, row)}
+            if odds := named.get(_keys(route.precursors)):
+                told["numbers"] = {**told.get("numbers", {}), "literature_probability": round(odds, 6)}
+            routes.append(route.model_copy(update=told))
+        return Plan(found, routes, rows)
 
     def quick_routes(self, formula: str, candidate: str = "") -> list[Route]:
         """Return routes as the literature would choose them, without thermodynamics; milliseconds a target.
 
         Where the recommender knows nothing of a target, or there is none, the same as ``routes``.
         """
-        usual = self._recommended(formula, self.top)
-        if not usual:
-            return self.routes(formula, candidate)
-        return [self._route(formula, names, odds, candidate) for names, odds in usual.items()]
+        (found,) = self.quick_batch([formula], candidate)
+        if isinstance(found, DataError):
+            raise found
+        return found
+
+    def quick_batch(self, targets: Sequence[str], candidate: str = "") -> list[list[Route] | DataError]:
+        """Return ``quick_routes`` of each target, or why it has none; conditions of all are predicted together."""
+        usual: list[dict[tuple[str, ...], float] | DataError] = []
+        for formula in targets:
+            try:
+                usual.append(self._recommended(formula, self.top))
+            except DataError as error:
+                usual.append(error)
+        pairs = [(f, names) for f, sets in zip(targets, usual, strict=True) if isinstance(sets, dict) for names in sets]
+        firings = iter(self._firings(pairs))
+        out: list[list[Route] | DataError] = []
+        for formula, sets in zip(targets, usual, strict=True):
+            try:
+                if isinstance(sets, DataError):
+                    raise sets
+                own = [next(firings) for _ in sets]
+                out.append(self._built(formula, sets, own, candidate) if sets else self.routes(formula, candidate))
+            except DataError as error:
+                out.append(error)
+        return out
 
     def landscape(self, formula: str, usual: Mapping[tuple[str, ...], float] | None = None) -> Landscape:
         """Return all reactions to a formula with their numbers, at the conditions of the most usual precursors.
@@ -157,7 +182,7 @@ class ReactionPlanner:
         Raises:
             DataError: like ``routes``.
         """
-        firing = self._firing(formula, next(iter(usual)) if usual else ())
+        (firing,) = self._firings([(formula, next(iter(usual)) if usual else ())])
         found = survey(formula, firing.temperature_C.value, firing.atmosphere)
         if not len(found.reactions) and not usual:
             held = ", ".join(sorted({p.phase.formula for p in found.precursors})) or "none"
@@ -179,39 +204,51 @@ class ReactionPlanner:
         kept = [(names, odds) for names, odds in sets.items() if own not in _keys(names)]
         return dict(kept[:top])
 
-    def _firing(self, formula: str, names: Sequence[str]) -> FiringConditions:
-        found = self.conditions.predict(formula, names)
-        T = found.temperature_C
-        if self.temperature_C is not None:
-            T = Interval(value=self.temperature_C, low=self.temperature_C, high=self.temperature_C)
-        return Firing(T, found.hours, self.atmosphere or found.atmosphere or "air")
+    def _firings(self, pairs: Sequence[tuple[str, Sequence[str]]]) -> list[Firing]:
+        out = []
+        for found in self.conditions.predict_all([f for f, _ in pairs], [names for _, names in pairs]) if pairs else ():
+            T = found.temperature_C
+            if self.temperature_C is not None:
+                T = Interval(value=self.temperature_C, low=self.temperature_C, high=self.temperature_C)
+            out.append(Firing(T, found.hours, self.atmosphere or found.atmosphere or "air"))
+        return out
 
-    def _route(self, formula: str, names: Sequence[str], score: float, candidate: str) -> Route:
-        firing = self._firing(formula, names)
-        amounts = balance(formula, names)
-        atoms = formulas.atoms(formula)
+    def _routes(self, formula: str, chosen: Mapping[tuple[str, ...], float], candidate: str) -> list[Route]:
+        return self._built(formula, chosen, self._firings([(formula, names) for names in chosen]), candidate)
+
+    def _built(
+        self, formula: str, chosen: Mapping[tuple[str, ...], float], firings: Sequence[Firing], candidate: str
+    ) -> list[Route]:
+        """Return a route for each set of precursors, with its score, conditions and masses."""
+        target, atoms = formulas.reduced(formula), formulas.atoms(formula)
         units = self.sample_mass_g / _mass_g_per_mol(atoms)
-        masses = {name: units * x * _mass_g_per_mol(formulas.atoms(name)) for name, x in amounts.items()}
-        parameters = {
-            "precursors_g": masses,
-            "sample_mass_g": self.sample_mass_g,
-            "temperature_C": firing.temperature_C.value,
-            "hours": firing.hours.value,
-            "atmosphere": firing.atmosphere,
-        }
-        operation = Operation(capability="sinter", parameters=parameters, quantities=("sample_mass_g", "mass_loss_pct"))
-        return Route(
-            candidate=candidate or formulas.reduced(formula),
-            precursors_g=masses,
-            operations=(operation,),
-            reason=f"the literature makes such compounds from {' + '.join(names)} ({score:.0%} of the odds)",
-            score=score,
-            target=formulas.reduced(formula),
-            precursors=tuple(sorted(names)),
-            temperature_C=firing.temperature_C,
-            hours=firing.hours,
-            atmosphere=firing.atmosphere,
-        )
+        out = []
+        for (names, score), firing in zip(chosen.items(), firings, strict=True):
+            amounts = balance(formula, names)
+            masses = {name: units * x * _mass_g_per_mol(formulas.atoms(name)) for name, x in amounts.items()}
+            parameters = {
+                "precursors_g": masses,
+                "sample_mass_g": self.sample_mass_g,
+                "temperature_C": firing.temperature_C.value,
+                "hours": firing.hours.value,
+                "atmosphere": firing.atmosphere,
+            }
+            quantities = ("sample_mass_g", "mass_loss_pct")
+            out.append(
+                Route(
+                    candidate=candidate or formula,
+                    precursors_g=masses,
+                    operations=(Operation(capability="sinter", parameters=parameters, quantities=quantities),),
+                    reason=f"the literature makes such compounds from {' + '.join(names)} ({score:.0%} of the odds)",
+                    score=score,
+                    target=target,
+                    precursors=tuple(sorted(names)),
+                    temperature_C=firing.temperature_C,
+                    hours=firing.hours,
+                    atmosphere=firing.atmosphere,
+                )
+            )
+        return out
 
 
 def with_recipe(route: Route, sample_mass_g: float) -> Route:

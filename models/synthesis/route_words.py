@@ -63,6 +63,6 @@ def reason(found: Landscape, row: int) -> str:
 
 def _term(amount: float, name: str) -> str:
     part = Fraction(amount).limit_denominator(24)
-    if abs(float(part) - amount) > 1e-4:
+    if abs(float(part) - amount) > 1e-4 * amount:
         return f"{amount:.3g} {name}"
     return name if part == 1 else f"{part} {name}"

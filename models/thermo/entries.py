@@ -152,7 +152,7 @@ def _computed(folder: str) -> _Table:
     rows: dict[str, list[int]] = {}
     for i, chemsys in enumerate(table["chemsys"]):
         rows.setdefault(chemsys, []).append(i)
-    return _Table(*(table[name] for name in columns if name != "chemsys"), rows)
+    return _Table(table[columns[0]], table[columns[2]], table[columns[3]], rows)
 
 
 @cache
