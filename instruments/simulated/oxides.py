@@ -153,6 +153,8 @@ class Oxides:
                 names, key=lambda n: self.potential_eV(n, temperature_K, atmosphere) / self.phases[n].metals[symbol]
             )
             return {best: amount / self.phases[best].metals[symbol]}
+        if len(metals) == 2:
+            return self._tie_line(names, metals, temperature_K, atmosphere)
         cost = [self.potential_eV(name, temperature_K, atmosphere) for name in names]
         rows = [[self.phases[name].metals.get(el, 0.0) for name in names] for el in metals]
         solution = _minimum(cost, rows, list(metals.values()))
@@ -160,8 +162,76 @@ class Oxides:
             raise LabError(f"no simulated oxides hold {', '.join(metals)}: take them out of the space")
         return {name: n for name, n in zip(names, solution, strict=True) if n > TINY}
 
+    def _tie_line(
+        self, names: list[str], metals: Mapping[str, float], temperature_K: float, atmosphere: str
+    ) -> dict[str, float]:
+        """The two phases on either side of a mixture of two metals that have the lowest energy."""
+        (_, second), whole = metals, sum(metals.values())
+        at = metals[second] / whole
+        points = [self._point(name, second, temperature_K, atmosphere) for name in names]
+        best, found = math.inf, {}
+        for x, energy, name in points:
+            if abs(x - at) < TINY and energy < best:
+                best, found = energy, {name: whole / self.phases[name].n_metals}
+        for x, energy, name in points:
+            for y, other_energy, other in points:
+                if x < at - TINY and y > at + TINY:
+                    share = (at - x) / (y - x)
+                    mixed = (1 - share) * energy + share * other_energy
+                    if mixed < best - 1e-12:
+                        best = mixed
+                        found = {
+                            name: (1 - share) * whole / self.phases[name].n_metals,
+                            other: share * whole / self.phases[other].n_metals,
+                        }
+        if not found:
+            raise LabError(f"no simulated oxides hold {', '.join(metals)}: take them out of the space")
+        return found
+
+    def _point(self, name: str, metal: str, temperature_K: float, atmosphere: str) -> tuple[float, float, str]:
+        """(share of a metal among the metals, potential a metal atom, name)."""
+        phase = self.phases[name]
+        n = phase.n_metals
+        return phase.metals.get(metal, 0.0) / n, self.potential_eV(name, temperature_K, atmosphere) / n, name
+
+    def _between_two(
+        self, one: str, other: str, metals: list[str], temperature_K: float, atmosphere: str
+    ) -> tuple[dict[str, float], dict[str, float], float] | None:
+        """(used, made, gain) of the best reaction of two phases of the same two metals: to one product in between."""
+        x, energy, _ = self._point(one, metals[1], temperature_K, atmosphere)
+        y, other_energy, _ = self._point(other, metals[1], temperature_K, atmosphere)
+        if abs(x - y) < TINY:
+            return None
+        best = None
+        for product in self.of(set(metals)):
+            z, lower, name = self._point(product.formula, metals[1], temperature_K, atmosphere)
+            share = (z - x) / (y - x)
+            if not 1e-6 < share < 1 - 1e-6 or name in (one, other):
+                continue
+            gain = (1 - share) * energy + share * other_energy - lower
+            if best is None or gain > best[2]:
+                used = {one: (1 - share) / self.phases[one].n_metals, other: share / self.phases[other].n_metals}
+                best = used, {name: 1 / product.n_metals}, gain
+        return best
+
     def _meet(self, one: str, other: str, temperature_K: float, atmosphere: str) -> Reaction | None:
         metals = sorted({*self.phases[one].metals, *self.phases[other].metals})
+        found = (
+            self._between_two(one, other, metals, temperature_K, atmosphere)
+            if len(metals) == 2
+            else self._between_more(one, other, metals, temperature_K, atmosphere)
+        )
+        if found is None:
+            return None
+        used, made, gain = found
+        apart = [self.alone(name, temperature_K, atmosphere) for name in (one, other)]
+        gain -= sum(a.driving_eV * used[name] * self.phases[name].n_metals for a, name in zip(apart, used) if a)
+        return Reaction(used, made, gain) if gain > 1e-4 else None
+
+    def _between_more(
+        self, one: str, other: str, metals: list[str], temperature_K: float, atmosphere: str
+    ) -> tuple[dict[str, float], dict[str, float], float] | None:
+        """The same for more metals: any products, at the mixing ratio that gives most (a linear programme)."""
         names = [phase.formula for phase in self.of(set(metals))]
         columns = [self.phases[name] for name in names]
         ends = (self.phases[one], self.phases[other])
@@ -177,10 +247,7 @@ class Oxides:
         used = {end.formula: n for end, n in zip(ends, solution[len(names) :], strict=True)}
         if min(used.values()) < 1e-6 or set(made) <= {one, other}:
             return None  # one of them alone does better, or they keep side by side
-        apart = [self.alone(name, temperature_K, atmosphere) for name in (one, other)]
-        gain = -sum(c * x for c, x in zip(cost, solution, strict=True))
-        gain -= sum(a.driving_eV * used[a_name] * self.phases[a_name].n_metals for a, a_name in zip(apart, used) if a)
-        return Reaction(used, made, gain) if gain > 1e-4 else None
+        return used, made, -sum(c * x for c, x in zip(cost, solution, strict=True))
 
 
 @cache

@@ -50,7 +50,7 @@ class ArrowsPlanner:
     Where much is left, or precursors have not reacted, it is slow, and is fired hotter.
 
     Args:
-        routes: the other planner, ``name`` and its settings.
+        routes: the other planner, ``name`` and its settings; by default ``reactions`` with a dozen routes.
         goal: weight fraction of the target that is wanted.
         step_C: how much hotter a slow mixture is fired.
         max_temperature_C: never hotter than this.
@@ -75,7 +75,7 @@ class ArrowsPlanner:
         learns: bool = True,
         recipe: Mapping[str, Any] | None = None,
     ) -> None:
-        given = dict(routes or {"name": "reactions", "top": 12})
+        given = dict(routes or {"name": "reactions", "top": 12, "literature": False})
         self.planner = resolve("planners", str(given.pop("name", "reactions")))(**given)
         self.goal, self.step_C, self.max_temperature_C = goal, step_C, max_temperature_C
         self.top, self.learns, self.recipe = top, learns, dict(recipe or {})
