@@ -28,7 +28,7 @@ class BCSNet(NeuralModel):
     paper's gate is ``bcs_gate``.
     """
 
-    citation = "npj Comput. Mater. 8, 244 (2022)"
+    citation = "10.1038/s41524-022-00933-1"
     summary = "critical temperature (K) through alpha^2 F and the Allen-Dynes formula"
     speed = "1,900"
     structure = True
