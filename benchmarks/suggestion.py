@@ -1,8 +1,8 @@
 """What one choice costs at 100 observations: ``python -m benchmarks.suggestion``.
 
 Pools: the sets of Liang et al. (npj Comput. Mater. 2021) that ``ATHANOR_DATA`` has. For each, 100 rows drawn at random
-are known and one more is chosen, fit included, by the planner of the benchmark (``models.acquisition.benchmark``) and by
-the campaigns' own acquisition; median and largest CPU seconds of this process with one thread, over ``--repeats`` draws.
+are known and one more is chosen, fit included, by the planner of the benchmark (``models.acquisition.benchmark``) and
+by the campaigns' own acquisition; median and largest CPU seconds of a process with one thread, over ``--repeats``.
 The goal is a median of at most 0.2.
 """
 
