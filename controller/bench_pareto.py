@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from controller.bench_planning import plot_bands
-from models.acquisition.evaluation import Run, interval
+from models.acquisition.evaluation import Run, interval, play_all
 from models.acquisition.pareto_evaluation import ParetoTask, regret_curve, run_pareto
 from models.acquisition.pareto_peers import pareto_method
 
@@ -24,12 +24,8 @@ def compare(
 ) -> Results:
     """Run every method on every pool from the same starts; raises UnknownNameError for a method that is not there."""
     makers = {name: pareto_method(name) for name in names}
-    results: Results = {name: {} for name in names}
-    for task in tasks:
-        for name, make in makers.items():
-            results[name][task.name] = [run_pareto(make, task, seed, budget) for seed in range(seeds)]
-            tell(f"{task.name}: {name} done")
-    return results
+    runs = {name: lambda task, seed, make=make: run_pareto(make, task, seed, budget) for name, make in makers.items()}
+    return play_all(tasks, runs, seeds, tell)
 
 
 def regrets(tasks: Sequence[ParetoTask], results: Results) -> Regrets:

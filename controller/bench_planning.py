@@ -42,12 +42,11 @@ def compare(
 ) -> Results:
     """Run every method on every pool from the same starts; raises UnknownNameError for a method that is not there."""
     makers = {name: method(name) for name in names}
-    results: Results = {name: {} for name in names}
-    for task in tasks:
-        for name, make in makers.items():
-            results[name][task.name] = [evaluation.run_campaign(make, task, seed, budget) for seed in range(seeds)]
-            tell(f"{task.name}: {name} done")
-    return results
+    runs = {
+        name: lambda task, seed, make=make: evaluation.run_campaign(make, task, seed, budget)
+        for name, make in makers.items()
+    }
+    return evaluation.play_all(tasks, runs, seeds, tell)
 
 
 def report(tasks: Sequence[Task], results: Results, budget: int) -> str:

@@ -90,12 +90,34 @@ def _page(run: RunData, compared: Baseline, directory: RunDirectory) -> str:
         instruments=_instruments(run),
         cards=[_card(row, run) for row in run.ranking[:TOP]],
         pattern=_pattern(run, directory),
+        repeated=repetitions(run),
         failures=[row for row in run.finished if not row.feasible],
         most_failures=MOST_FAILURES,
         provenance=_provenance(run),
         simulated=any(i.driver.startswith("simulated.") for i in run.state.instruments.values()),
         label=label,
     )
+
+
+def repetitions(run: RunData) -> list[dict[str, Any]]:
+    """Every objective of every candidate that was measured more than once (at one fidelity), in the order of choice.
+
+    Keys: ``candidate``, ``experiments`` (ids), ``name``, ``values``, ``mean``, ``std`` (of one measurement).
+    """
+    groups: dict[str, list[Row]] = {}
+    for row in run.finished:
+        groups.setdefault(row.experiment.candidate.id, []).append(row)
+    found = []
+    for rows in groups.values():
+        for objective in run.campaign.objectives:
+            told = [row for row in rows if row.feasible and objective.name in row.values]
+            if len(told) < 2 or objective.source == "computed":
+                continue
+            values = [row.values[objective.name] for row in told]
+            one = {"candidate": told[0].experiment.candidate, "experiments": [row.experiment.id for row in told]}
+            spread = {"mean": float(np.mean(values)), "std": float(np.std(values, ddof=1))}
+            found.append({**one, "name": objective.name, "values": values, **spread})
+    return found
 
 
 def _tiles(run: RunData) -> list[tuple[str, str]]:

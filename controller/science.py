@@ -15,10 +15,14 @@ from controller.source import Source
 from instruments.errors import InstrumentError
 from instruments.registry import resolve_driver
 from models.errors import ModelError
+from models.pool import CandidatePool
 from models.quantities import compute, derived
 from models.registry import names
+from models.roles import Condition
 from models.spaces import EnumerableSpace
 
+SOME = 256
+"""Candidates of which a check asks what the campaign says about all."""
 VERSIONS = "models"
 """Folder of a run with the versions of its predictor."""
 
@@ -95,7 +99,10 @@ def check_acquisition(campaign: Campaign, base_dir: Path, source: Source | None 
     with _At(campaign, source)("acquisition"):
         acquisition = spec.build_acquisition()
         if hasattr(acquisition, "check"):
-            acquisition.check(spec.build_space().feature_names)
+            space = spec.build_space()
+            some = CandidatePool(space)
+            some.absorb(space.propose(SOME, Condition(seed=campaign.seed)))
+            acquisition.check(space.feature_names, some)
 
 
 class _At:

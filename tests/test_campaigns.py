@@ -87,7 +87,7 @@ def test_every_campaign_that_ships_is_valid_and_says_what_it_is(name):
 
 def test_there_is_a_campaign_of_each_kind():
     kinds = {load_campaign(path)[0].space.kind for path in CAMPAIGNS}
-    assert kinds == {"table", "parameters", "prototype"}
+    assert kinds == {"table", "parameters", "prototype", "product"}
     assert len(CAMPAIGNS) >= 8
 
 
@@ -137,6 +137,41 @@ def test_a_mixed_space_with_a_python_function_keeps_bounds_integers_categories_a
         assert dials["promoter"] in {"none", "Zn", "Zr", "Ga"}
         assert dials["temperature_C"] + 2 * dials["pressure_bar"] <= 420
         assert observation.values["catalyst_g"] == pytest.approx(0.4 * dials["layers"])
+
+
+@pytest.mark.slow
+def test_a_pool_times_dials_chooses_alloys_of_the_shelf_at_settings_that_the_furnace_has(tmp_path):
+    state, _ = run_lightly(path_of("age-hardening"), tmp_path, 5)
+    with (ROOT / "campaigns" / "age_hardening_alloys.csv").open() as stream:
+        shelf = {row["alloy"] for row in csv.DictReader(stream)}
+    assert len(shelf) == 24
+    assert len({o.candidate.id for o in state.observations}) == 5
+    for observation in state.observations:
+        dials: dict[str, Any] = observation.candidate.parameters
+        assert dials["alloy"] in shelf
+        assert observation.candidate.composition["Al"] > 80
+        assert 110 <= dials["temperature_C"] <= 240
+        assert dials["temperature_C"] % 5 == 0
+        assert 0.5 <= dials["time_h"] <= 72
+        assert 30 <= observation.values["hardness_HV"] < 250
+
+
+@pytest.mark.slow
+def test_a_calculated_energy_and_a_quick_indent_stand_in_for_the_slow_measurement(tmp_path):
+    """The energy is from a potential that is quick to load; CHGNet's is the example's own."""
+    file = tmp_path / "stiff-semiconductors.yaml"
+    path = path_of("stiff-semiconductors")
+    text, found = re.subn("calculator: chgnet", "calculator: 'ase.calculators.lj:LennardJones'", path.read_text())
+    assert found == 1
+    file.write_text(text)
+    shutil.copy(path.parent / "stiff_semiconductors.py", tmp_path)
+    state, status = run_to_its_end(file, tmp_path, 14, "--no-report")
+    made = {observation.candidate.fidelity for observation in state.observations}
+    assert {"", "calculate"} <= made <= {"", "calculate", "indent"}
+    for observation in state.observations:
+        reading = {"": "bulk_modulus_GPa", "calculate": "energy_eV_per_atom", "indent": "hardness_GPa"}
+        assert list(observation.values) == [reading[observation.candidate.fidelity]]
+    assert status["best"]["values"]["bulk_modulus_GPa"] > 0
 
 
 @pytest.mark.slow

@@ -30,6 +30,8 @@ class FunctionDriver:
         limits: parameter name -> [low, high], checked before every call.
         duration_s: what one call stands for, in simulated seconds; ``duration_s`` in an answer counts more.
         capability: what it is called in recipes.
+        target: True hands over the candidate's crystal too, as the keyword ``target`` (``formula``, ``species``,
+            ``lattice_A``, ``frac_coords``).
         idempotent: True promises that calling it twice does no harm (it only computes): an interrupted call is then
             simply repeated. The default, False, leaves an interrupted call to a person.
 
@@ -47,13 +49,14 @@ class FunctionDriver:
         duration_s: float = 3600.0,
         idempotent: bool = False,
         capability: str = "measure",
+        target: bool = False,
     ) -> None:
         self.workdir = Path(workdir)
         self.function = _load(function)
         self.quantities = bounds_of(quantities)
         self.limits = {name: Limit(*map(float, pair)) for name, pair in (limits or {}).items()}
         self.duration_s = duration_s
-        self.idempotent, self.capability = idempotent, capability
+        self.idempotent, self.capability, self.target = idempotent, capability, target
         self._stopped = threading.Event()
         self._calls = 0
         self._last_error = ""
@@ -73,6 +76,8 @@ class FunctionDriver:
         for name, limit in self.limits.items():
             if name in asked and not limit.low <= float(asked[name]) <= limit.high:
                 return self._failed(f"{name} = {asked[name]} is outside {limit.low:g}..{limit.high:g}")
+        if self.target:
+            asked["target"] = job.parameters.get("target")
         self._calls += 1
         try:
             answer = self.function(**asked)

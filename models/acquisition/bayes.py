@@ -114,9 +114,14 @@ class BayesAcquisition:
         self._earlier = Earlier(self.knowledge.prior, Path(base_dir), self._quantities)
         self.sweep: Sweep = sweep
 
-    def check(self, feature_names: Sequence[str]) -> None:
-        """Raise DataError where a setting speaks of a feature or quantity that the campaign does not have."""
+    def check(self, feature_names: Sequence[str], pool: Pool | None = None) -> None:
+        """Raise DataError where a setting speaks of a feature or quantity that the campaign does not have.
+
+        ``pool`` has some of its candidates: what ``effort`` names is asked of them.
+        """
         self.knowledge.check(feature_names, self._quantities)
+        if self.effort is not None and pool is not None and len(pool):
+            self.effort.check(pool)
 
     def choose(
         self,

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from models.acquisition.problem import Problem
 from models.acquisition.surrogate import fit_gaussian_process
+from models.errors import DataError, UnknownNameError
 from models.observation import Observation
 from models.outlook import Outlook
 from models.roles import Pool
@@ -75,6 +76,15 @@ class Effort(BaseModel):
     exponent: float = Field(default=1.0, ge=0)
     cooled: bool = True
 
+    def check(self, pool: Pool) -> None:
+        """Raise DataError where ``per`` names what the candidates of a pool do not have."""
+        for place, amount in (("money", self.money), *((f"hours.{k}", v) for k, v in self.hours.items())):
+            if isinstance(amount, Sum):
+                try:
+                    amount.of(pool)
+                except (UnknownNameError, DataError) as error:
+                    raise DataError(f"effort.{place}.per: {error}") from error
+
     def prices(self, pool: Pool, problem: Problem, observations: Sequence[Observation], outlook: Outlook) -> Prices:
         """Price every candidate of a pool."""
         n = len(pool)
@@ -119,8 +129,6 @@ def _amount(wanted: float | Sum, pool: Pool) -> np.ndarray:
 
 
 def _number_of(value: object, name: str, numbers: dict[str, float]) -> float:
-    from models.errors import DataError
-
     if str(value) not in numbers:
         raise DataError(f"effort: {name} = {value!r} has no number; give one beside {sorted(numbers)}")
     return numbers[str(value)]

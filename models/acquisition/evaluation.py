@@ -139,17 +139,41 @@ def run_campaign(make: MakePlanner, task: Task, seed: int, budget: int) -> Run:
         DataError: the planner named a row that does not exist or was measured before.
     """
     n = len(task.y)
-    order = starting_rows(n, seed)
     planner = make(task.X.copy(), list(task.feature_names), seed)
-    spent: list[float] = []
+
+    def suggest(order: list[int]) -> int:
+        return planner.suggest(order, [float(task.y[i]) for i in order], [])
+
+    return play(suggest, starting_rows(n, seed), n, budget, f"{type(planner).__name__} on {task.name}")
+
+
+def play(suggest: Callable[[list[int]], int], start: Sequence[int], n: int, budget: int, who: str) -> Run:
+    """Ask for one of ``n`` rows after the other, ``budget`` of them, those of the start counted.
+
+    Raises:
+        DataError: a row was suggested that does not exist or was measured before; ``who`` did so.
+    """
+    order, spent = list(start), []
     while len(order) < min(budget, n):
         begin = time.process_time()
-        row = int(planner.suggest(list(order), [float(task.y[i]) for i in order], []))
+        row = int(suggest(list(order)))
         spent.append(time.process_time() - begin)
         if row in order or not 0 <= row < n:
-            raise DataError(f"{type(planner).__name__} suggested row {row} of {task.name}, which is not free")
+            raise DataError(f"{who}: row {row} was suggested, which is not free")
         order.append(row)
     return Run(tuple(order), tuple(spent))
+
+
+def play_all(
+    tasks: Sequence[Any], methods: dict[str, Callable[[Any, int], Run]], seeds: int, tell: Callable[[str], None]
+) -> dict[str, dict[str, list[Run]]]:
+    """Method -> task -> one run a seed, of ``methods``: name -> (task, seed) -> run."""
+    results: dict[str, dict[str, list[Run]]] = {name: {} for name in methods}
+    for task in tasks:
+        for name, run in methods.items():
+            results[name][task.name] = [run(task, seed) for seed in range(seeds)]
+            tell(f"{task.name}: {name} done")
+    return results
 
 
 def top_curve(task: Task, order: Sequence[int]) -> np.ndarray:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from models.acquisition.evaluation import Run, campaigns_folder
+from models.acquisition.evaluation import Run, campaigns_folder, play
 from models.acquisition.hypervolume import hypervolume
 from models.errors import DataError
 
@@ -145,16 +144,10 @@ def run_pareto(make: MakeParetoPlanner, task: ParetoTask, seed: int, budget: int
         DataError: the planner named a row that does not exist or was measured before.
     """
     n = len(task.Y)
-    order = [int(i) for i in np.random.default_rng(1000 + seed).choice(n, min(STARTS, n), replace=False)]
-    planner, spent = make(task, seed), []
-    while len(order) < min(budget, n):
-        begin = time.process_time()
-        row = int(planner.suggest(list(order), task.Y[order]))
-        spent.append(time.process_time() - begin)
-        if row in order or not 0 <= row < n:
-            raise DataError(f"{type(planner).__name__} suggested row {row} of {task.name}, which is not free")
-        order.append(row)
-    return Run(tuple(order), tuple(spent))
+    start = [int(i) for i in np.random.default_rng(1000 + seed).choice(n, min(STARTS, n), replace=False)]
+    planner = make(task, seed)
+    who = f"{type(planner).__name__} on {task.name}"
+    return play(lambda order: planner.suggest(order, task.Y[order]), start, n, budget, who)
 
 
 def regret_curve(task: ParetoTask, order: Sequence[int]) -> np.ndarray:

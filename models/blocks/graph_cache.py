@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from models.blocks import checkpoint
-from models.blocks.graphs import GraphSet, fingerprint
-from models.blocks.materials import Cell
+from models.blocks.graphs import GraphSet, crystal_graphs, fingerprint
+from models.blocks.materials import Cell, Materials
 from models.errors import DataError
 
 log = logging.getLogger(__name__)
@@ -65,6 +65,11 @@ def cached(make: Callable[..., GraphSet], cells: Sequence[Cell], **settings: Any
     except OSError as error:
         log.warning("the graphs could not be kept in %s: %s", where, error)
     return graphs
+
+
+def graphs_of(materials: Materials, make: Callable[..., GraphSet] = crystal_graphs, **settings: Any) -> GraphSet:
+    """Graphs of all materials that have a crystal, kept where they are many."""
+    return cached(make, [cell for cell in materials.cells if cell is not None], **settings)
 
 
 def _write(path: Path, name: str, graphs: GraphSet) -> None:

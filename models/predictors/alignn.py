@@ -6,8 +6,8 @@ from torch import Tensor, nn
 
 from models.blocks.convolutions import EdgeGatedConv, ElementEmbedding, GaussianExpansion, Trunk, mean_pool, mlp
 from models.blocks.fitting import Schedule
-from models.blocks.graph_cache import cached
-from models.blocks.graphs import Batch, GraphSet, crystal_graphs
+from models.blocks.graph_cache import graphs_of
+from models.blocks.graphs import Batch, GraphSet
 from models.blocks.materials import Materials
 from models.predictors.property import NeuralModel
 
@@ -28,7 +28,7 @@ class ALIGNN(NeuralModel):
 
     def inputs(self, materials: Materials) -> GraphSet:
         """Crystal graphs of 12 neighbours with bond vectors."""
-        return cached(crystal_graphs, [c for c in materials.cells if c is not None], neighbors=12, merge=False)
+        return graphs_of(materials, neighbors=12, merge=False)
 
     def network(self) -> nn.Module:
         """Embeddings, line-graph layers, crystal layers, pool, trunk."""

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from models.blocks.convolutions import ElementEmbedding, GatedConv, GaussianExpansion, Trunk, mean_pool
 from models.blocks.fitting import Inputs, Schedule
-from models.blocks.graph_cache import cached
-from models.blocks.graphs import Batch, GraphSet, crystal_graphs
+from models.blocks.graph_cache import graphs_of
+from models.blocks.graphs import Batch, GraphSet
 from models.blocks.materials import Materials
 from models.predictors.property import NeuralModel
 
@@ -28,7 +28,7 @@ class BCSNet(NeuralModel):
     paper's gate is ``bcs_gate``.
     """
 
-    citation = "npj Comput. Mater. 8, 244 (2022)"
+    citation = "10.1038/s41524-022-00933-1"
     summary = "critical temperature (K) through alpha^2 F and the Allen-Dynes formula"
     speed = "1,900"
     structure = True
@@ -36,7 +36,7 @@ class BCSNet(NeuralModel):
 
     def inputs(self, materials: Materials) -> GraphSet:
         """Crystal graphs of 12 neighbours."""
-        return cached(crystal_graphs, [c for c in materials.cells if c is not None], neighbors=12)
+        return graphs_of(materials, neighbors=12)
 
     def network(self) -> nn.Module:
         """Embedding, convolutions, alpha^2 F, temperature."""

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from models.blocks.convolutions import AttentionConv, AttentionPool, ElementEmbedding, Trunk
 from models.blocks.fitting import Schedule
-from models.blocks.graph_cache import cached
-from models.blocks.graphs import Batch, GraphSet, composition_graphs, crystal_graphs
+from models.blocks.graph_cache import graphs_of
+from models.blocks.graphs import Batch, GraphSet, composition_graphs
 from models.blocks.materials import Materials
 from models.predictors.property import NeuralModel
 
@@ -31,7 +31,7 @@ class CGAT(NeuralModel):
 
     def inputs(self, materials: Materials) -> _Pair:
         """Crystal graphs of 24 neighbours, and graphs of the compositions."""
-        crystals = cached(crystal_graphs, [c for c in materials.cells if c is not None], neighbors=24)
+        crystals = graphs_of(materials, neighbors=24)
         crystals.edge.pop("distance")
         return _Pair(crystals, composition_graphs(materials.compositions))
 

@@ -7,7 +7,6 @@ import numpy as np
 from models.blocks.composition import element_table, magpie_features
 from models.blocks.materials import Materials
 from models.blocks.neighbors import bonds
-from models.blocks.trees import Forest
 from models.predictors.property import TabularModel
 
 _SHELLS = 3
@@ -24,16 +23,13 @@ class MultilayerForest(TabularModel):
     citation = "10.1002/adma.202002658"
     summary = "elemental properties over the crystal graph in layers, with a forest"
     speed = "800"
+    trees, share = 300, 0.4
     structure = True
 
     def features(self, materials: Materials) -> np.ndarray:
         """Layers and elemental statistics."""
         layers = multilayer_descriptor(materials)
         return np.concatenate([layers, magpie_features(materials.compositions)], axis=1)
-
-    def regressor(self) -> Forest:
-        """300 extremely randomised trees."""
-        return Forest(trees=300, features=0.4, seed=self.seed)
 
 
 def multilayer_descriptor(materials: Materials) -> np.ndarray:

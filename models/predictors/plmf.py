@@ -6,7 +6,6 @@ import numpy as np
 
 from models.blocks.composition import element_table, magpie_features
 from models.blocks.materials import Cell, Materials
-from models.blocks.trees import Forest
 from models.blocks.voronoi import voronoi_faces
 from models.predictors.property import TabularModel
 
@@ -26,16 +25,13 @@ class FragmentForest(TabularModel):
     citation = "10.1038/ncomms15679"
     summary = "property-labelled fragments with a forest"
     speed = "140"
+    trees, share = 200, 0.4
     structure = True
 
     def features(self, materials: Materials) -> np.ndarray:
         """Fragments and elemental statistics."""
         fragments = np.stack([fragment_descriptors(cell) for cell in materials.cells if cell is not None])
         return np.concatenate([fragments, magpie_features(materials.compositions)], axis=1)
-
-    def regressor(self) -> Forest:
-        """200 extremely randomised trees."""
-        return Forest(trees=200, features=0.4, seed=self.seed)
 
 
 def fragment_descriptors(cell: Cell) -> np.ndarray:

@@ -80,11 +80,19 @@ class PropertyModel(ABC):
 
 
 class TabularModel(PropertyModel):
-    """A feature vector a material, and a regressor without gradients: a forest, support vectors, a Gaussian process."""
+    """A feature vector a material, and a regressor without gradients: a forest, support vectors, a Gaussian process.
+
+    Attributes:
+        trees, share: of the forest of extremely randomised trees, where it is one: how many, and the share of the
+            features that a split looks at.
+    """
+
+    trees: ClassVar[int] = 200
+    share: ClassVar[float] = 0.33
 
     def regressor(self) -> Forest | SupportVectors | GaussianProcess:
         """A fresh regressor of one target."""
-        return Forest(seed=self.seed)
+        return Forest(trees=self.trees, features=self.share, seed=self.seed)
 
     def features(self, materials: Materials) -> np.ndarray:
         """(n, d) features; elemental statistics and fractions unless the system has its own."""

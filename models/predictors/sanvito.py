@@ -9,7 +9,6 @@ import numpy as np
 
 from models.blocks.composition import element_numbers, element_table, parse
 from models.blocks.materials import Materials
-from models.blocks.trees import Forest
 from models.predictors.property import TabularModel
 
 _SITES = 3
@@ -27,14 +26,11 @@ class HeuslerForest(TabularModel):
     citation = "10.1126/sciadv.1602241"
     summary = "a forest on the elements of each site, for Heusler alloys"
     speed = "880"
+    trees, share = 400, 0.5
 
     def features(self, materials: Materials) -> np.ndarray:
         """Statistics, and each site's properties in the order of the formula."""
         return np.concatenate([site_features(materials.formulas), super().features(materials)], axis=1)
-
-    def regressor(self) -> Forest:
-        """400 extremely randomised trees."""
-        return Forest(trees=400, features=0.5, seed=self.seed)
 
 
 def site_features(formulas: Sequence[str]) -> np.ndarray:

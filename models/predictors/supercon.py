@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from models.blocks.trees import Forest
 from models.predictors.property import TabularModel
 
 
@@ -17,7 +16,4 @@ class SuperConForest(TabularModel):
     citation = "10.1038/s41524-018-0085-8"
     summary = "a forest on elemental statistics and fractions"
     speed = "940"
-
-    def regressor(self) -> Forest:
-        """400 extremely randomised trees."""
-        return Forest(trees=400, features=0.4, seed=self.seed)
+    trees, share = 400, 0.4

@@ -15,7 +15,7 @@ class SuperhardSupportVectors(TabularModel):
     and makes the best; ``vickers_hardness_GPa`` turns them into a hardness. Fits up to ``most`` rows, drawn at random.
     """
 
-    citation = "J. Am. Chem. Soc. 140, 9844 (2018)"
+    citation = "10.1021/jacs.8b02717"
     summary = "support vectors for bulk and shear moduli"
     speed = "32,000"
     most = 4000

@@ -25,7 +25,7 @@ class VoxelNet(NeuralModel):
     the uncertainty. Here 16 voxels an edge and four residual blocks instead of seven: on a GPU, more would pay.
     """
 
-    citation = "Commun. Mater. 4, 105 (2023)"
+    citation = "10.1038/s43246-023-00433-9"
     summary = "a 3-D residual network on voxel images"
     speed = "15"
     structure = True

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from models.blocks.fitting import Schedule
-from models.blocks.graph_cache import cached
+from models.blocks.graph_cache import graphs_of
 from models.blocks.graphs import GraphSet, metal_graphs
 from models.blocks.materials import Materials
 from models.predictors.cgcnn import GatedNetwork
@@ -27,7 +27,7 @@ class MetalLinkedNet(NeuralModel):
 
     def inputs(self, materials: Materials) -> GraphSet:
         """Coarse graphs of the 6 nearest metals."""
-        return cached(metal_graphs, [c for c in materials.cells if c is not None])
+        return graphs_of(materials, metal_graphs)
 
     def network(self) -> nn.Module:
         """Embedding, three convolutions, pool, trunk."""

@@ -6,7 +6,6 @@ import numpy as np
 
 from models.blocks.composition import element_table, magpie_features
 from models.blocks.materials import Cell, Materials
-from models.blocks.trees import Forest
 from models.blocks.voronoi import Faces, voronoi_faces
 from models.predictors.property import TabularModel
 
@@ -22,16 +21,13 @@ class WardForest(TabularModel):
     citation = "10.1103/PhysRevB.96.024104"
     summary = "Voronoi and elemental attributes with a forest"
     speed = "130"
+    trees, share = 200, 0.4
     structure = True
 
     def features(self, materials: Materials) -> np.ndarray:
         """Voronoi attributes and elemental statistics."""
         local = np.stack([voronoi_attributes(cell) for cell in materials.cells if cell is not None])
         return np.concatenate([local, magpie_features(materials.compositions)], axis=1)
-
-    def regressor(self) -> Forest:
-        """200 extremely randomised trees."""
-        return Forest(trees=200, features=0.4, seed=self.seed)
 
 
 def voronoi_attributes(cell: Cell) -> np.ndarray:

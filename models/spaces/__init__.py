@@ -54,7 +54,9 @@ def build_space(
         from models.spaces.product import ProductSpace
 
         dials = ParameterSpec(kind="parameters", parameters=parsed.parameters, constraints=parsed.constraints)
-        candidates = build_space(parsed.candidates, base_dir, outcomes)
+        # A pool of what is treated holds no outcomes of the treatment; where columns are named, none is looked for.
+        named = isinstance(parsed.candidates, TableSpec) and not isinstance(parsed.candidates.parameters, str)
+        candidates = build_space(parsed.candidates, base_dir, () if named else outcomes)
         if not isinstance(candidates, EnumerableSpace):
             raise SpaceError("candidates of a product must be countable: a table or prototypes")
         twice = sorted(set(dials.parameters) & set(candidates.feature_names))

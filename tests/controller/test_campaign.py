@@ -85,3 +85,25 @@ def test_paths_start_at_the_campaign_file_and_know_the_environment(monkeypatch):
     monkeypatch.delenv("PLACE")
     with pytest.raises(CampaignError, match="PLACE is not set"):
         expand_path("${PLACE}/a.csv", Path("/here"))
+
+
+@pytest.mark.parametrize(
+    ("effort", "said"),
+    [
+        ("{money: {per: {gold_mg: 2}}}", "effort.money.per: .*gold_mg"),
+        ("{hours: {measure: {base: 1, per: {tepmerature_C: 0.1}}}}", "effort.hours.measure.per: .*tepmerature_C"),
+        ("{money: {per: {gas: {air: 0}}}}", "gas = 'argon' has no number; give one beside .'air'."),
+    ],
+)
+def test_what_an_effort_names_is_checked_before_anything_starts(tmp_path, effort, said):
+    from controller.science import check_acquisition
+
+    text = GOOD.replace(
+        "x: {low: 0, high: 1}", "x: {low: 0, high: 1}\n    gas: {type: categorical, values: [air, argon]}"
+    )
+    good = "{money: {base: 1, per: {x: 2, gas: {air: 0, argon: 1.5}}}}"
+    check_acquisition(parse_campaign(f"{text}acquisition: {{name: pareto, effort: {good}}}\n", "c.yaml"), tmp_path)
+    with pytest.raises(CampaignError, match=said):
+        check_acquisition(
+            parse_campaign(f"{text}acquisition: {{name: pareto, effort: {effort}}}\n", "c.yaml"), tmp_path
+        )

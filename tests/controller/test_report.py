@@ -17,7 +17,7 @@ import pytest
 
 from controller import events as ev
 from controller.errors import RunStateError, StorageError
-from controller.report import write_report
+from controller.report import repetitions, write_report
 from controller.report_baseline import baseline_of
 from controller.report_data import collect, running_best
 from controller.report_names import belief, formula, pretty, prototype, quantity
@@ -327,3 +327,23 @@ def test_the_best_so_far_ignores_what_is_unknown():
     best = running_best(np.array([np.nan, 2.0, np.nan, 1.0, 3.0]))
     assert np.isnan(best[0])
     assert best[1:].tolist() == [2, 2, 2, 3]
+
+
+def test_repetitions_are_listed_with_each_result_and_their_spread(tmp_path):
+    scribe = made_runs.table(tmp_path / "run", results=3)
+    name = scribe.choose_again("E0002")
+    scribe.report(scribe.order(name, "bench"), {"strength_MPa": 21.0}, 1.0, {})
+    scribe.finish(name, "measured", {"strength_MPa": 21.0})
+    first = scribe.state.observations[1].values["strength_MPa"]
+    page = written(scribe, tmp_path / "out")
+    assert "Repetitions" in page.text
+    assert "E0002, E0004" in page.text
+    (one,) = repetitions(collect(scribe.directory))
+    assert one["values"] == [first, 21.0]
+    assert one["mean"] == pytest.approx((first + 21.0) / 2)
+    assert one["std"] == pytest.approx(abs(first - 21.0) / 2**0.5)
+
+
+def test_a_run_without_repetitions_has_no_such_list(magnets):
+    page, _ = magnets
+    assert "Repetitions" not in page.text

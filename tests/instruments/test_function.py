@@ -124,3 +124,14 @@ def test_a_file_that_fails_to_import_says_why(tmp_path):
     (tmp_path / "lab.py").write_text("1 / 0\n")
     with pytest.raises(LabError, match="ZeroDivisionError"):
         FunctionDriver(workdir=tmp_path, function=f"{tmp_path}/lab.py:f")
+
+
+def test_a_function_that_measures_crystals_gets_the_crystal(tmp_path):
+    (tmp_path / "lab.py").write_text("def count(target, hours=1):\n    return len(target['species']) * hours\n")
+    function = f"{tmp_path}/lab.py:count"
+    crystal = {"species": ["Ga", "As"]}
+    told = FunctionDriver(workdir=tmp_path, function=function, quantities=["atoms"], target=True)
+    told_to = Job("c1", "measure", "s1", {"parameters": {"hours": 3}, "target": crystal}, 0)
+    assert told.run(told_to, quiet).readings == {"atoms": 6.0}
+    silent = FunctionDriver(workdir=tmp_path, function=function, quantities=["atoms"])
+    assert silent.run(told_to, quiet).status == "fault"
