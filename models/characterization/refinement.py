@@ -288,7 +288,9 @@ def _linearized(
             optics = fit.optics.with_vector(_nudged(fit.optics.vector(), i))
             of_optics[i] += scale / _NUDGE * comb.moved(peaks_of(part, optics, radiation))
         for i in range(len(vector) if k in chosen else 0):
-            of_parts.append(scale / _NUDGE * comb.moved(peaks_of(part.with_vector(_nudged(vector, i)), fit.optics, radiation)))
+            of_parts.append(
+                scale / _NUDGE * comb.moved(peaks_of(part.with_vector(_nudged(vector, i)), fit.optics, radiation))
+            )
     jacobian = np.array([*of_optics, *of_parts]).T / grid.sigma[:, None]
     residual = (grid.intensity - fit.fitted) / grid.sigma
     active = np.concatenate([fit.shapes[fit.scales > 0].T, grid.background], 1) / grid.sigma[:, None]
