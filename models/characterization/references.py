@@ -28,6 +28,7 @@ _VOLATILE = frozenset(("H", "He", "N", "O", "F", "Ne", "Cl", "Ar", "Kr", "Xe"))
 _SAME_VOLUME = 0.12
 _MAX_SITES = 200
 _SYMBOL = re.compile("[A-Z][a-z]?")
+_COMPOSITION = re.compile(r'"composition": ?\{([^}]*)\}')
 
 
 def references_of(elements: Iterable[str], folder: str | Path | None = None) -> list[Crystal]:
@@ -225,31 +226,28 @@ def _table(file: Path) -> tuple[Any, list[frozenset[str]]]:
 
 
 def _from_entries(file: Path, wanted: frozenset[str]) -> list[Crystal]:
+    """Entries near the hull, or seen by experiment where no hull is known."""
     found = []
-    for row in _entries(file):
-        if set(row["composition"]) <= wanted:
-            crystal = crystal_of(
-                np.reshape(row["lattice"], (3, 3)),
-                row["species"],
-                np.reshape(row["frac_coords"], (-1, 3)),
-                measured=False,
-            )
-            if crystal:
-                found.append(crystal)
+    for elements, line in _entries(file):
+        if not elements <= wanted:
+            continue
+        row = json.loads(line)
+        above = row.get("e_above_hull")
+        if above > _HULL_LIMIT_eV if above is not None else not row.get("icsd_ids"):
+            continue
+        lattice, positions = np.reshape(row["lattice"], (3, 3)), np.reshape(row["frac_coords"], (-1, 3))
+        crystal = crystal_of(lattice, row["species"], positions, measured=False)
+        if crystal:
+            found.append(crystal)
     return found
 
 
 @lru_cache(maxsize=2)
-def _entries(file: Path) -> list[dict[str, Any]]:
-    """Entries near the hull or seen by experiment."""
+def _entries(file: Path) -> list[tuple[frozenset[str], str]]:
+    """Elements and text of each line: reading the text as JSON is what takes long."""
     with gzip.open(file, "rt") as handle:
-        rows = (json.loads(line) for line in handle)
-        return [row for row in rows if _credible(row)]
-
-
-def _credible(row: dict[str, Any]) -> bool:
-    above = row.get("e_above_hull")
-    return above <= _HULL_LIMIT_eV if above is not None else bool(row.get("icsd_ids"))
+        matches = ((_COMPOSITION.search(line), line) for line in handle)
+        return [(_elements(match.group(1)), line) for match, line in matches if match]
 
 
 def _known(crystal: Crystal, others: Sequence[Crystal]) -> bool:
