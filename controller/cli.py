@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from controller.cli_bench import add_bench_commands
+from controller.cli_knowledge import add_knowledge_commands
 from controller.cli_lab import add_lab_commands
 from controller.cli_models import add_model_commands
 from controller.cli_people import add_people_commands
@@ -99,6 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     add_commands(commands, _add)
     add_model_commands(commands, _add)
     add_synthesis_commands(commands, _add)
+    add_knowledge_commands(commands, _add)
 
     doctor = _add(commands, "doctor", _doctor, "test this machine", "athanor doctor")
     doctor.add_argument("--json", action="store_true", help="one object for programs")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -100,4 +100,17 @@ class Planner(Protocol):
 
     def plan(self, candidate: Candidate) -> list[Route]:
         """Return routes, best first. Empty where the candidate cannot be made, by this planner's knowledge."""
+        ...
+
+
+@runtime_checkable
+class Knowledge(Protocol):
+    """Reads documents and answers from them."""
+
+    def ingest(self, document: str) -> Any:
+        """Read a document and remember what it says; returns that."""
+        ...
+
+    def query(self, question: str) -> Sequence[Any]:
+        """What the documents say of a substance (a formula or a name), best first."""
         ...

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,12 @@ class Pattern:
 
 
 def read_pattern(file: str | Path) -> Pattern:
-    """Read ``.xy``, ``.xye``, ``.csv``, ``.dat``, ``.txt`` (two columns or more) or ``.json``/``.jsonl`` (first line).
+    """The first pattern of a file; see :func:`read_patterns`."""
+    return next(read_patterns(file))
+
+
+def read_patterns(file: str | Path) -> Iterator[Pattern]:
+    """Read ``.xy``, ``.xye``, ``.csv``, ``.dat``, ``.txt`` (two columns or more), ``.json``, or ``.jsonl`` (many).
 
     JSON: ``two_theta`` and ``intensity`` (or ``counts``), or instead of the angles ``two_theta_start`` and
     ``two_theta_end``; ``kalpha1_A`` or ``wavelength_A`` and ``name`` where known.
@@ -68,13 +74,16 @@ def read_pattern(file: str | Path) -> Pattern:
     """
     path = Path(file)
     try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror or error}.") from error
+        raw = path.read_bytes()
+        text = (gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw).decode("utf-8", errors="replace")
+    except (OSError, EOFError) as error:
+        raise DataError(f"{path}: {getattr(error, 'strerror', None) or error}.") from error
     try:
         if text.lstrip()[:1] in ("{", "["):
-            return pattern_of_record(_first_record(text))
-        return _columns(text)
+            for record in _records(text):
+                yield pattern_of_record(record)
+        else:
+            yield _columns(text)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
 
@@ -168,19 +177,21 @@ def _smooth(y: np.ndarray, size: int) -> np.ndarray:
     return np.convolve(np.pad(y, (size // 2, (size - 1) // 2), mode="edge"), np.full(size, 1 / size), mode="valid")
 
 
-def _first_record(text: str) -> Mapping[str, Any]:
+def _records(text: str) -> list[Mapping[str, Any]]:
     try:
-        record = json.loads(text)
+        found = json.loads(text)
+        rows = found if isinstance(found, list) else [found]
     except ValueError:
-        try:
-            record = json.loads(text.splitlines()[0])
-        except ValueError as error:
-            raise DataError(f"not JSON: {error}.") from error
-    if isinstance(record, list) and record and isinstance(record[0], Mapping):
-        record = record[0]
-    if not isinstance(record, Mapping):
+        rows = []
+        for number, line in enumerate(text.splitlines(), 1):
+            if line.strip():
+                try:
+                    rows.append(json.loads(line))
+                except ValueError as error:
+                    raise DataError(f"line {number} is not JSON: {error}.") from error
+    if not rows or not all(isinstance(row, Mapping) for row in rows):
         raise DataError("a JSON pattern is an object with `two_theta` and `intensity`.")
-    return record
+    return rows
 
 
 def _columns(text: str) -> Pattern:

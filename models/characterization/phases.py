@@ -74,7 +74,8 @@ def quantify(
         two_theta_deg: angles, in degrees.
         intensity: counts, or proportional to them; background and all.
         elements: all that the powder may hold.
-        references: crystals, or a folder of them (see :func:`references_of`); ``None``: what ships and ``ATHANOR_DATA``.
+        references: crystals, or a folder of them (see :func:`references_of`); ``None``: what ships, and what
+            ``ATHANOR_DATA`` holds.
         wavelength: an anode (``Cu``: the Kα doublet), or Å; within 0.002 Å of a Kα1 line the doublet is meant.
             ``None``: Cu.
 

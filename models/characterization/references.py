@@ -7,6 +7,7 @@ import gzip
 import json
 import os
 import re
+import warnings
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from functools import cache, lru_cache
@@ -27,6 +28,7 @@ _VOLATILE = frozenset(("H", "He", "N", "O", "F", "Ne", "Cl", "Ar", "Kr", "Xe"))
 _SAME_VOLUME = 0.12
 _MAX_SITES = 200
 _SYMBOL = re.compile("[A-Z][a-z]?")
+_COMPOSITION = re.compile(r'"composition": ?\{([^}]*)\}')
 
 
 def references_of(elements: Iterable[str], folder: str | Path | None = None) -> list[Crystal]:
@@ -34,9 +36,9 @@ def references_of(elements: Iterable[str], folder: str | Path | None = None) -> 
 
     Args:
         elements: symbols; every phase of a subset of them is a candidate.
-        folder: of ``.cif`` files, of structure tables (``structures/*.parquet``, ``thermo/mp_computed_entries.jsonl.gz``
-            as in ``ATHANOR_DATA``), or a JSON list of pymatgen structures. ``None``: what ``ATHANOR_DATA`` names, if it
-            is set. The table that ships comes in any case.
+        folder: of ``.cif`` files, of JSON lists of pymatgen structures, or of structure tables (as ``ATHANOR_DATA``:
+            ``structures/*.parquet``, ``thermo/mp_computed_entries.jsonl.gz``). ``None``: ``ATHANOR_DATA``, where set.
+            The table that ships comes in any case.
 
     Raises:
         DataError: no such folder, or nothing in it that can be read as a structure.
@@ -66,8 +68,6 @@ def _shipped_rows() -> list[tuple[frozenset[str], dict[str, str]]]:
 
 def _expanded(row: dict[str, str]) -> Crystal:
     """All atoms of the cell from the sites of the asymmetric unit, ``Ti 0 0 0; O:0.5+F:0.5 1/3 2/3 0.25``."""
-    import spglib
-
     hall = int(row["hall_number"])
     atoms = []
     for site in row["sites"].split(";"):
@@ -80,7 +80,7 @@ def _expanded(row: dict[str, str]) -> Crystal:
     return Crystal(
         row["formula"],
         row["space_group"],
-        int(spglib.get_spacegroup_type(hall).number),  # pyright: ignore[reportOptionalMemberAccess]
+        int(_quietly("get_spacegroup_type", hall).number),
         cell_matrix(*cell),
         tuple(a[0] for a in atoms),
         np.array([a[1] for a in atoms]),
@@ -100,14 +100,12 @@ def cell_matrix(a: float, b: float, c: float, alpha: float, beta: float, gamma: 
 def crystal_of(
     lattice: Any, species: Sequence[str], positions: Any, *, name: str = "", measured: bool
 ) -> Crystal | None:
-    """A crystal in the conventional setting of its space group; ``None`` where no symmetry is found or it is too big."""
-    import spglib
-
+    """A crystal in the conventional setting of its space group; ``None``: no symmetry found, or too big."""
     if len(species) > _MAX_SITES:
         return None
     kinds = {s: i for i, s in enumerate(dict.fromkeys(species))}
     cell = (np.asarray(lattice, float), np.asarray(positions, float), [kinds[s] for s in species])
-    data = spglib.get_symmetry_dataset(cell, symprec=0.05 if measured else 0.02)
+    data = _quietly("get_symmetry_dataset", cell, symprec=0.05 if measured else 0.02)
     if data is None:
         return None
     names = list(kinds)
@@ -228,31 +226,28 @@ def _table(file: Path) -> tuple[Any, list[frozenset[str]]]:
 
 
 def _from_entries(file: Path, wanted: frozenset[str]) -> list[Crystal]:
+    """Entries near the hull, or seen by experiment where no hull is known."""
     found = []
-    for row in _entries(file):
-        if set(row["composition"]) <= wanted:
-            crystal = crystal_of(
-                np.reshape(row["lattice"], (3, 3)),
-                row["species"],
-                np.reshape(row["frac_coords"], (-1, 3)),
-                measured=False,
-            )
-            if crystal:
-                found.append(crystal)
+    for elements, line in _entries(file):
+        if not elements <= wanted:
+            continue
+        row = json.loads(line)
+        above = row.get("e_above_hull")
+        if above > _HULL_LIMIT_eV if above is not None else not row.get("icsd_ids"):
+            continue
+        lattice, positions = np.reshape(row["lattice"], (3, 3)), np.reshape(row["frac_coords"], (-1, 3))
+        crystal = crystal_of(lattice, row["species"], positions, measured=False)
+        if crystal:
+            found.append(crystal)
     return found
 
 
 @lru_cache(maxsize=2)
-def _entries(file: Path) -> list[dict[str, Any]]:
-    """Entries near the hull or seen by experiment."""
+def _entries(file: Path) -> list[tuple[frozenset[str], str]]:
+    """Elements and text of each line: reading the text as JSON is what takes long."""
     with gzip.open(file, "rt") as handle:
-        rows = (json.loads(line) for line in handle)
-        return [row for row in rows if _credible(row)]
-
-
-def _credible(row: dict[str, Any]) -> bool:
-    above = row.get("e_above_hull")
-    return above <= _HULL_LIMIT_eV if above is not None else bool(row.get("icsd_ids"))
+        matches = ((_COMPOSITION.search(line), line) for line in handle)
+        return [(_elements(match.group(1)), line) for match, line in matches if match]
 
 
 def _known(crystal: Crystal, others: Sequence[Crystal]) -> bool:
@@ -278,12 +273,20 @@ def _twins(a: Crystal, b: Crystal) -> bool:
 
 @cache
 def _operations(hall: int) -> tuple[np.ndarray, np.ndarray]:
+    found = _quietly("get_symmetry_from_database", hall)
+    return found["rotations"], found["translations"]
+
+
+def _quietly(function: str, *arguments: Any, **more: Any) -> Any:
+    """Call spglib, which announces its next manners at every call; ``None`` or an error mean that it found nothing."""
     import spglib
 
-    found = spglib.get_symmetry_from_database(hall)
-    if found is None:
-        raise DataError(f"reference_phases.csv: no space group with the Hall number {hall}.")
-    return found["rotations"], found["translations"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        try:
+            return getattr(spglib, function)(*arguments, **more)
+        except getattr(spglib, "SpglibError", ValueError):
+            return None
 
 
 def _orbit(hall: int, point: np.ndarray) -> np.ndarray:

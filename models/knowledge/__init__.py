@@ -1,0 +1,1 @@
+"""What the literature knows: recipes in the words of papers."""
