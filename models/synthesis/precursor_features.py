@@ -65,9 +65,9 @@ def consider(
     shared = library.bound_float @ bound.astype(np.float32)
     overlap = shared / np.maximum(library.bound_float.sum(axis=1) + bound.sum() - shared, 1.0)
     weights = _weights(library, similarity, overlap, usable)
-    foreign = np.any(library.precursors.brings & ~bound[None], axis=1)
-    itself = np.all(np.abs(library.precursors.fractions - fractions[None]) < _EQUAL, axis=1)
-    allowed = np.logical_not(foreign | itself)
+    foreign = np.asarray((library.precursors.brings & ~bound[None]).sum(axis=1))
+    distance = np.asarray(np.abs(library.precursors.fractions - fractions[None]).max(axis=1))  # 0: the target itself
+    allowed = np.asarray((foreign == 0) & (distance >= _EQUAL))
     elements = np.flatnonzero(bound)
     options = [_options(library, int(element), weights, allowed) for element in elements]
     if not len(elements) or any(one is None for one in options):
