@@ -5,11 +5,10 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Collection, Iterable, Mapping
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Literal
 
-from models import elements
 from models.errors import DataError
 from models.route import Hazard
 
@@ -21,11 +20,6 @@ ASKED = frozenset(
     f"H{n}" for n in (220, 221, 228, 250, 251, 260, 261, 270, 271, 301, 311, 330, 331, 334, 340, 350, 360, 370, 372)
 )
 """Of what burns or sets fire, is toxic, kills as dust or gas, causes cancer, harms genes or the unborn child."""
-REFUSED_ELEMENTS: Mapping[str, str] = {
-    **{el: f"{el} is radioactive: {why}" for el, why in elements.RADIOACTIVE.items()},
-    **{el: elements.POISONOUS[el] for el in ("Be", "As", "Hg", "Tl", "Os")},
-}
-"""Element -> why no compound of it is ordered by a program."""
 ORGANIC = frozenset({"2-propanol", "ethanol", "acetone", "methanol", "hexane", "heptane", "toluene", "glycerol"})
 """Milling media that burn."""
 
@@ -67,11 +61,22 @@ def hazards_of(
     return tuple(sorted(dict.fromkeys(found), key=lambda hazard: order[hazard.verdict]))
 
 
+@cache
+def refused_elements() -> Mapping[str, str]:
+    """Element -> why no compound of it is ordered by a program."""
+    from models import elements
+
+    return {
+        **{el: f"{el} is radioactive: {why}" for el, why in elements.RADIOACTIVE.items()},
+        **{el: elements.POISONOUS[el] for el in ("Be", "As", "Hg", "Tl", "Os")},
+    }
+
+
 def key_of(material: str) -> str:
     """The name by which a substance is looked up: equal for ``NH4NO3`` and ``H4N2O3``; words stay as they are."""
     if not _elements(material) or "*" in material:
         return material
-    atoms = elements.parse_formula(material)
+    atoms = _atoms(material)
     smallest = min(atoms.values())
     return "".join(f"{el}{atoms[el] / smallest:.4g}" for el in sorted(atoms))
 
@@ -99,7 +104,7 @@ def _of_material(material: str) -> list[Hazard]:
     present = _elements(material)
     found = [
         Hazard(material=material, verdict="refuse", words=why)
-        for element, why in REFUSED_ELEMENTS.items()
+        for element, why in refused_elements().items()
         if element in present
     ]
     found += [
@@ -141,7 +146,7 @@ def _together(materials: list[str], medium: str, atmosphere: str) -> list[Hazard
 
 def _is_azide(material: str) -> bool:
     """Three nitrogen atoms and more on each atom of something else, and no oxygen."""
-    atoms = elements.parse_formula(material) if _elements(material) else {}
+    atoms = _atoms(material)
     others = sum(n for el, n in atoms.items() if el != "N")
     return "O" not in atoms and bool(others) and atoms.get("N", 0.0) >= 3 * others
 
@@ -161,10 +166,18 @@ def _verdict(codes: tuple[str, ...]) -> Literal["refuse", "ask", "note"]:
 
 
 def _elements(material: str) -> set[str]:
+    return set(_atoms(material))
+
+
+@lru_cache(maxsize=4096)
+def _atoms(material: str) -> dict[str, float]:
+    """Atoms of a formula; empty for a word. The command line must start without numpy, so the table is read late."""
+    from models import elements
+
     try:
-        return set(elements.parse_formula(material))
+        return elements.parse_formula(material)
     except DataError:
-        return set()
+        return {}
 
 
 def _all_elements(materials: Iterable[str]) -> set[str]:
