@@ -15,7 +15,7 @@ def peaks(angles, places):
     return 50 + sum(1000 * np.exp(-(((angles - p) / 0.08) ** 2)) for p in places)
 
 
-@pytest.fixture()
+@pytest.fixture
 def pattern(tmp_path):
     angles = np.arange(35, 65, 0.03)
     # the reflections 111, 200 and 220 of MgO
