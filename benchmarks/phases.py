@@ -56,9 +56,8 @@ def main() -> None:
     error, even, missed, extra, seconds = (sum(r[i] for r in results) for i in range(5))
     slowest = max(r[4] for r in results)
     print(f"\n{n} patterns: mean absolute error {error / n:.4f} (equal split {even / n:.3f}), {missed} phases missed,")
-    print(
-        f"{extra / n:.4f} of the weight in phases that are not there, {seconds / n:.2f} CPU s a pattern ({slowest:.2f} at most)"
-    )
+    print(f"{extra / n:.4f} of the weight in phases that are not there;")
+    print(f"{seconds / n:.2f} CPU s a pattern, {slowest:.2f} at most")
     if arguments.json:
         summary = {"patterns": n, "mae": error / n, "missed": missed, "extra": extra / n, "cpu_s": seconds / n}
         arguments.json.write_text(json.dumps(summary))

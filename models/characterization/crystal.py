@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -51,7 +51,7 @@ class Crystal:
     @cached_property
     def counts(self) -> dict[str, float]:
         """Atoms of each element in the cell."""
-        found: Counter[str] = Counter()
+        found: dict[str, float] = defaultdict(float)
         for element, share in zip(self.species, self.occupancy):
             found[element] += float(share)
         return dict(found)

@@ -209,5 +209,5 @@ def _batches(examples: dict[str, list[Any]], sources: Sequence[str], rng: np.ran
     batches = []
     for source in sources:
         length = np.array([len(e[1]) for e in examples[source]]) + rng.uniform(0, 8, len(examples[source]))
-        batches += [(source, g) for g in _in_groups(np.argsort(length), _BATCH)]
+        batches += [(source, g) for g in _in_groups(np.argsort(length).tolist(), _BATCH)]
     return [batches[i] for i in rng.permutation(len(batches))]

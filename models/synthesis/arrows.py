@@ -176,7 +176,7 @@ class ArrowsPlanner:
     def _combine(self, pair: tuple[str, ...], route: Route) -> bool:
         """True where two powders form something by themselves, as far as is known."""
         temperature_C = route.temperature_C.value if route.temperature_C else 900.0
-        gain = self.beliefs.combined_eV(*pair, temperature_C, route.atmosphere or "air")
+        gain = self.beliefs.combined_eV(pair[0], pair[1], temperature_C, route.atmosphere or "air")
         return gain is not None and gain > TRAPPED_EV / 2
 
     def _ways(

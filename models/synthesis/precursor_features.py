@@ -63,7 +63,8 @@ def consider(
     if without is not None:
         usable[without] = 0.0
     shared = library.bound_float @ bound.astype(np.float32)
-    overlap = shared / np.maximum(library.bound_float.sum(axis=1) + bound.sum() - shared, 1.0)
+    either: np.ndarray = library.bound_float.sum(axis=1) + float(bound.sum()) - shared
+    overlap = shared / np.maximum(either, 1.0)
     weights = _weights(library, similarity, overlap, usable)
     foreign = np.asarray((library.precursors.brings & ~bound[None]).sum(axis=1))
     distance = np.asarray(np.abs(library.precursors.fractions - fractions[None]).max(axis=1))  # 0: the target itself
