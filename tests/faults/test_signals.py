@@ -34,7 +34,9 @@ def wait_until(true: Callable[[], object], seconds: float = 120) -> None:
 
 
 def test_a_second_controller_is_told_who_holds_the_run_and_a_signal_stops_in_order(tmp_path):
-    bench = Bench(tmp_path, budget=8, seconds=1.0)
+    bench = Bench(tmp_path, budget=5, kiln="GatedKiln")
+    gate = tmp_path / "closed"
+    gate.touch()
     first = athanor("resume", bench.run.path, "--quiet", "--no-report")
     wait_until(lambda: (tmp_path / "fired.jsonl").exists())
 
@@ -47,6 +49,8 @@ def test_a_second_controller_is_told_who_holds_the_run_and_a_signal_stops_in_ord
     assert json.loads(status)["state"] == "running"
 
     first.send_signal(signal.SIGINT)
+    wait_until(lambda: bench.run.load().stopping)
+    gate.unlink()
     out, err = first.communicate(timeout=60)
     assert first.returncode == 4, err
     assert "athanor resume" in out + err
@@ -55,7 +59,7 @@ def test_a_second_controller_is_told_who_holds_the_run_and_a_signal_stops_in_ord
     state = bench.run.load()
     assert all(command.report is not None for command in state.commands.values()), "steps under way were cut off"
 
-    assert len(bench.resume_until_finished().observations) == 8
+    assert len(bench.resume_until_finished().observations) == 5
     bench.check_nothing_physical_was_repeated()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -15,19 +16,24 @@ from tests.faults.test_estop import fired
 from tests.faults.test_signals import athanor, wait_until
 
 
-def taken(bench: Bench, *arguments: str) -> str:
+def taken(bench: Bench, *arguments: str, gate: Path | None = None) -> str:
+    """What a controller says that takes the run; ``gate`` is opened once the one before knows that it must yield."""
     process = athanor("resume", bench.run.path, "--takeover", *arguments, "--quiet", "--no-report")
+    if gate is not None:
+        wait_until(lambda: bench.run.load().stopping)
+        gate.unlink()
     _, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     return err
 
 
 def test_a_controller_that_is_asked_to_yield_finishes_its_steps_and_the_next_one_has_a_higher_epoch(tmp_path):
-    bench = Bench(tmp_path, budget=4, seconds=1.5)
+    bench, gate = Bench(tmp_path, budget=4, kiln="GatedKiln"), tmp_path / "closed"
+    gate.touch()
     first = athanor("resume", bench.run.path, "--quiet", "--no-report")
     wait_until(lambda: fired(bench))
     epoch = bench.run.load().epoch
-    assert f"process {first.pid} has yielded" in taken(bench)
+    assert f"process {first.pid} has yielded" in taken(bench, gate=gate)
     first.communicate(timeout=60)
     assert first.returncode == 4
     state = bench.run.load()
