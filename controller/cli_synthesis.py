@@ -138,16 +138,13 @@ def _batch(planner: Any, arguments: Any) -> int:
 
 def _from_text(arguments: Any) -> int:
     from controller.plan_words import recipe_lines, route_lines
-    from models.synthesis.blend import optional
+    from models.knowledge.recipes import extract_routes
 
-    extract = optional("models.knowledge.recipes", "extract_routes")
-    if extract is None:
-        raise CampaignError("reading recipes from text is not part of this installation (models.knowledge.recipes)")
     try:
         text = arguments.from_text.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise CampaignError(f"cannot read {arguments.from_text}: {error}") from error
-    routes = extract(text)
+    routes = extract_routes(text)
     if not routes:
         print(f"athanor: no synthesis was found in {arguments.from_text}", file=sys.stderr)
     if arguments.json:

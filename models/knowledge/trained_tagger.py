@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from models.blocks.trained import trained
 from models.knowledge.corpus import Document, Span, read_actions, read_annotated, read_pcmsp
 from models.knowledge.tagger import SETTINGS, Tagger, train
-from models.synthesis.trained import trained
 
 _FILES = ("annotated_syntheses.jsonl.gz", "pcmsp.jsonl.gz", "synthesis_actions.jsonl.gz")
 

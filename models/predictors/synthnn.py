@@ -11,10 +11,10 @@ import numpy as np
 
 from models.blocks.boosting import Boosting
 from models.blocks.composition import Compositions, feature_names, magpie_features, parse
+from models.blocks.trained import Stored, part, prefixed, trained
 from models.errors import DataError, NotFittedError
 from models.predictors.known_compounds import Compound, KnownCompounds, compound
 from models.synthesis.literature import data_folder
-from models.synthesis.trained import Stored, part, prefixed, trained
 
 POSITIVES, MP, COD, OXIDES = (
     "synthnn_positive_formulas.parquet", "mp_ehull_by_formula.parquet", "cod_formulas.parquet",

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Sequence
-from typing import Any, Protocol
-
 import numpy as np
 from scipy.special import log_ndtr
 
-from models.route import Interval
 from models.synthesis.landscape import Landscape
 
 DRIVEN, BARRIER, RIVAL_PER_eV, POWDER = 0.22, -0.11, 0.98, -2.18
@@ -20,72 +15,6 @@ Conditional logit on 575 targets of the text-mined folds beside ``custom``; on 5
 first five 86.3 % of the time instead of 84.3 % (first: 68.2 % both). Beside the learnt recommender thermodynamics adds
 nothing to the order (500 targets of a fold that it had not seen: 84.8 and 97.6 % alone, 84.4 and 97.6 % with it).
 """
-
-
-class PrecursorSet(Protocol):
-    """A set of precursors with a probability-like score."""
-
-    @property
-    def precursors(self) -> tuple[str, ...]:
-        """Formulas."""
-        ...
-
-    @property
-    def score(self) -> float:
-        """Between 0 and 1."""
-        ...
-
-
-class Recommender(Protocol):
-    """Precursors for a target, as the literature would choose them."""
-
-    def recommend(self, target: str, top: int = 5) -> Sequence[PrecursorSet]:
-        """Return sets, best first. Raises DataError for a target that it cannot read."""
-        ...
-
-
-class FiringConditions(Protocol):
-    """What a firing needs; intervals hold the truth nine times of ten."""
-
-    @property
-    def temperature_C(self) -> Interval:
-        """The highest temperature."""
-        ...
-
-    @property
-    def hours(self) -> Interval:
-        """At this temperature."""
-        ...
-
-    @property
-    def atmosphere(self) -> str:
-        """The gas."""
-        ...
-
-
-class ConditionsModel(Protocol):
-    """Conditions for a target and its precursors."""
-
-    def predict_all(self, targets: Sequence[str], precursors: Sequence[Sequence[str]]) -> Sequence[FiringConditions]:
-        """Return the conditions of each pair. Raises DataError for what it cannot read."""
-        ...
-
-
-def optional(module: str, name: str) -> Any | None:
-    """Return a class or function of a module, or None where this installation does not have the module."""
-    try:
-        found = importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if not module.startswith(error.name or "?"):
-            raise
-        return None
-    return getattr(found, name)
-
-
-def learnt(module: str, name: str) -> Any | None:
-    """Return the trained model of a class that has ``load()``, or None where this installation does not have it."""
-    found = optional(module, name)
-    return None if found is None else found.load()
 
 
 def custom(found: Landscape) -> np.ndarray:

@@ -12,12 +12,12 @@ import numpy as np
 
 from models.blocks.boosting import Boosting
 from models.blocks.composition import compositions, element_numbers, element_table, magpie_features, parse
+from models.blocks.trained import Stored, part, prefixed, trained
 from models.errors import DataError, NotFittedError
 from models.route import Interval
 from models.synthesis.firings import ATMOSPHERES, Firing, groups, read_ceilings, read_firings
 from models.synthesis.literature import composition, data_folder, key
 from models.synthesis.precursor_library import KINDS, Precursors, encodings
-from models.synthesis.trained import Stored, part, prefixed, trained
 
 _VERSION = 1
 _LEVELS = (0.05, 0.95)

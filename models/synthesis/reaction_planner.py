@@ -12,18 +12,13 @@ from models import elements
 from models.candidate import Candidate
 from models.errors import DataError, ModelError
 from models.route import Interval, Operation, Route
-from models.synthesis.blend import (
-    ConditionsModel,
-    Recommender,
-    allowed,
-    custom,
-    learnt,
-    optional,
-    shares,
-)
+from models.synthesis.blend import allowed, custom, shares
+from models.synthesis.conditions import ConditionsModel
 from models.synthesis.firing import Firing, RuleOfThumb
 from models.synthesis.landscape import Landscape, survey
 from models.synthesis.reactions import enumerate_reactions
+from models.synthesis.recipe import write_recipe
+from models.synthesis.recommender import PrecursorRecommender
 from models.synthesis.route_words import numbers, reason
 from models.thermo import formulas
 
@@ -85,15 +80,14 @@ class ReactionPlanner:
         self.literature = literature
 
     @cached_property
-    def recommender(self) -> Recommender | None:
-        """The learnt recommender of precursors; None where there is none."""
-        return learnt("models.synthesis.recommender", "PrecursorRecommender") if self.literature else None
+    def recommender(self) -> PrecursorRecommender | None:
+        """The learnt recommender of precursors; None without the literature."""
+        return PrecursorRecommender.load() if self.literature else None
 
     @cached_property
-    def conditions(self) -> ConditionsModel:
-        """The learnt model of conditions; a rule of thumb where there is none."""
-        found = learnt("models.synthesis.conditions", "ConditionsModel") if self.literature else None
-        return found or RuleOfThumb()
+    def conditions(self) -> ConditionsModel | RuleOfThumb:
+        """The learnt model of conditions; a rule of thumb without the literature."""
+        return ConditionsModel.load() if self.literature else RuleOfThumb()
 
     def plan(self, candidate: Candidate) -> list[Route]:
         """Return routes with recipes, best first; none without a composition, or of elements nothing is known of."""
@@ -253,11 +247,8 @@ class ReactionPlanner:
 
 def with_recipe(route: Route, sample_mass_g: float) -> Route:
     """Return a route with the operations of a recipe, or as it is where no recipe can be written, with the reason."""
-    write = optional("models.synthesis.recipe", "write_recipe")
-    if write is None:
-        return route
     try:
-        return write(route, sample_mass_g=sample_mass_g)
+        return write_recipe(route, sample_mass_g=sample_mass_g)
     except ModelError as error:
         return route.model_copy(update={"reason": f"{route.reason}; no recipe: {error}"})
 

@@ -11,11 +11,11 @@ import numpy as np
 
 from models.blocks.boosting import Boosting
 from models.blocks.composition import compositions, parse
+from models.blocks.trained import Stored, part, prefixed, trained
 from models.errors import DataError, NotFittedError
 from models.synthesis.literature import FILES, KnownRecipe, data_folder, key, read_recipes
 from models.synthesis.precursor_features import Considered, consider
 from models.synthesis.precursor_library import RecipeLibrary
-from models.synthesis.trained import Stored, part, prefixed, trained
 
 _VERSION = 1
 _BATCH = 64
