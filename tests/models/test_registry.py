@@ -25,7 +25,7 @@ def test_an_entry_point_is_found(monkeypatch):
     mine = EntryPoint("mine", "models.synthesis.direct:DirectPlanner", "athanor.planners")
     monkeypatch.setattr(models.registry, "entry_points", lambda group: [mine] if group == mine.group else [])
     assert resolve("planners", "mine").__name__ == "DirectPlanner"
-    assert names("planners") == [*sorted(models.registry.BUILT_IN["planners"]), "mine"]
+    assert names("planners") == [*models.registry.BUILT_IN["planners"], "mine"]
 
 
 def test_unknown_names_list_the_known_ones():
