@@ -20,14 +20,16 @@ POSITIVES, MP, COD, OXIDES = (
     "synthnn_positive_formulas.parquet", "mp_ehull_by_formula.parquet", "cod_formulas.parquet",
     "ternary_oxides_curated.parquet",
 )  # fmt: skip
-_VERSION = 1
+_VERSION = 2
 _RATIO = 20
 _DRAWN = 4  # generated formulas a positive that are trained on; each stands for _RATIO / _DRAWN
 _MOST = 16_000  # positives that teach
+_LARGEST = 8  # number of atoms of an element in a formula with random proportions
 _WHOLE = 4096
 _KNOWN = 0.99
-_ROUNDS = 180
+_ROUNDS = 100
 _OXYGEN = 8
+_OTHERWISE = 0.6  # how likely a ternary oxide is made that no solid-state reaction is expected to make
 _PROPERTIES = (
     "mendeleev_number", "column", "row", "covalent_radius_A", "electronegativity", "electron_affinity_eV",
     "ionization_eV", "p_valence", "d_valence", "f_valence", "molar_volume_cm3", "most_common_oxidation",
@@ -155,7 +157,7 @@ class SynthNN:
         if look_up and self._known is not None:
             made = np.where([one in self._known.compounds for one in compounds], np.maximum(made, _KNOWN), made)
         ternary = np.array([len(one) == 3 and any(z == _OXYGEN for z, _ in one) for one in compounds])
-        return np.where(ternary, made * score["solid_state"], made)
+        return np.where(ternary, made * (_OTHERWISE + (1 - _OTHERWISE) * score["solid_state"]), made)
 
     def scores(self, X: np.ndarray) -> dict[str, np.ndarray]:
         """Probability (n,) by each set of trees; 1 where there was nothing to learn one from."""
@@ -204,10 +206,18 @@ def _columns() -> list[int]:
     return [j for j, name in enumerate(names) if name in wanted or j >= last]
 
 
-def generate(positives: Sequence[Compound], count: int, draw: np.random.Generator) -> list[Compound]:
-    """Artificial formulas: proportions of a positive drawn at random, elements drawn as often as positives have them.
+def generate(
+    positives: Sequence[Compound], count: int, draw: np.random.Generator, *, natural: float = 0.5
+) -> list[Compound]:
+    """Artificial formulas: elements drawn as often as positives have them, as many as a random positive has.
 
     None is a positive; none has an element twice.
+
+    Args:
+        positives: compounds that have been made.
+        count: how many.
+        draw: source of randomness.
+        natural: share with the proportions of a random positive; the others have random integers from 1 to 8.
     """
     every = np.array([z for one in positives for z, _ in one])
     known, out = set(positives), []
@@ -216,7 +226,11 @@ def generate(positives: Sequence[Compound], count: int, draw: np.random.Generato
         drawn = every[draw.integers(len(every), size=len(pattern))].tolist()
         if len(set(drawn)) < len(drawn):
             continue
-        made = tuple(sorted(zip(drawn, (share for _, share in pattern), strict=True)))
+        shares = [share for _, share in pattern]
+        if draw.random() >= natural:
+            whole = draw.integers(1, _LARGEST + 1, size=len(pattern))
+            shares = [round(float(x), 3) for x in whole / whole.sum()]
+        made = tuple(sorted(zip(drawn, shares, strict=True)))
         if made not in known:
             out.append(made)
     return out

@@ -70,14 +70,18 @@ def test_kin_by_substitution_are_counted():
     assert row[NAMES.index("kin")] == pytest.approx(np.log1p(2))  # KCl by the anion, NaBr by the cation
 
 
-def test_generated_formulas_are_new_and_have_the_positives_elements_and_proportions():
+def test_generated_formulas_are_new_and_have_the_positives_elements_and_half_of_them_their_proportions():
     known = [compound(parse(f)) for f in made()]
-    drawn = generate(known, 300, np.random.default_rng(0))
     elements = {z for one in known for z, _ in one}
     patterns = {tuple(sorted(share for _, share in one)) for one in known}
-    assert not set(drawn) & set(known)
-    assert all({z for z, _ in one} <= elements for one in drawn)
-    assert all(tuple(sorted(share for _, share in one)) in patterns for one in drawn)
+    usual = {}
+    for natural in (1.0, 0.5):
+        drawn = generate(known, 300, np.random.default_rng(0), natural=natural)
+        assert not set(drawn) & set(known)
+        assert all({z for z, _ in one} <= elements for one in drawn)
+        usual[natural] = np.mean([tuple(sorted(share for _, share in one)) in patterns for one in drawn])
+    assert usual[1.0] == 1.0
+    assert 0.4 < usual[0.5] < 0.8  # random integers may be like a known compound's
 
 
 def test_the_command_line_scores_a_table_and_flags_what_is_no_formula(tables, tmp_path, monkeypatch):
