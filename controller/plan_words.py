@@ -55,12 +55,13 @@ def route_lines(n: int, route: Route) -> Iterator[str]:
 
 def recipe_lines(route: Route | Recipe) -> Iterator[str]:
     """Say what to weigh and to do: of a route, or of the recipe that was compiled from it for a lab."""
-    yield "weigh " + ", ".join(f"{grams:.4f} g {spelled(name)}" for name, grams in route.precursors_g.items())
+    if route.precursors_g:  # a paper may name what is weighed without saying how much
+        yield "weigh " + ", ".join(f"{grams:.4f} g {spelled(name)}" for name, grams in route.precursors_g.items())
     for operation in route.operations if isinstance(route, Route) else route.steps:
         told = ", ".join(
             f"{name} {_value(x)}" for name, x in operation.parameters.items() if not isinstance(x, dict | list | tuple)
         )
-        yield f"{operation.capability}: {told}"
+        yield f"{operation.capability}: {told}" if told else operation.capability
     for hazard in getattr(route, "hazards", ()):
         codes = f" ({' '.join(hazard.codes)})" if hazard.codes else ""
         yield f"{_VERDICTS.get(hazard.verdict, hazard.verdict)}: {hazard.material}: {hazard.words}{codes}"
