@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from actors.orders import Offer
 from controller import events as ev
 from controller.campaign import Campaign, expand_path
 from controller.dispatcher import Dispatcher, InstrumentInfo
@@ -18,6 +17,7 @@ from controller.hosts import HostSpec, LocalHosts
 from controller.lab import OPERATOR, own_envelope
 from controller.labdir import LabDirectory
 from controller.locks import Holder
+from controller.offers import offer_of
 from controller.optimal import NOT_INSTALLED, solver_version
 from controller.safety import unknown_names
 from controller.science import measured_names
@@ -147,17 +147,7 @@ class Hold:
         """What instruments offer, as events, where it is new."""
         events: list[ev.Event] = []
         for name, info in sorted(self.instruments.items()):
-            offers = tuple(
-                Offer(
-                    capability=c.name,
-                    idempotent=c.idempotent,
-                    batch=c.batch,
-                    programme=c.programme,
-                    limits={key: _bounds(limit) for key, limit in c.limits.items()},
-                    quantities={key: _bounds(limit) for key, limit in c.quantities.items()},
-                )
-                for c in sorted(info.capabilities.values(), key=lambda c: c.name)
-            )
+            offers = tuple(offer_of(c) for c in sorted(info.capabilities.values(), key=lambda c: c.name))
             known = state.instruments.get(name)
             if known is None or tuple(known.offers.values()) != offers:
                 events.append(ev.InstrumentAnnounced(instrument=name, driver=info.driver, offers=offers))
@@ -223,8 +213,3 @@ def host_settings(campaign: Campaign, name: str, base_dir: Path, lab_dir: Path, 
         if where.endswith(".py"):
             settings["function"] = f"{expand_path(where, lab_dir).resolve()}:{attribute}"
     return settings
-
-
-def _bounds(limit: Any) -> tuple[float | None, float | None]:
-    low = limit.low if limit.low > float("-inf") else None
-    return low, (limit.high if limit.high < float("inf") else None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,9 +10,9 @@ from actors.orders import Offer, Recipe, compile_recipe
 from controller.errors import AthanorError, CampaignError
 from controller.lab import LabFile, load_lab, own_envelope
 from controller.labdir import LabDirectory
+from controller.offers import offer_of
 from controller.rundir import RunDirectory
 from controller.safety import narrowed
-from instruments.driver import Limit
 from instruments.errors import InstrumentError
 from instruments.registry import resolve_driver
 from models.route import Route
@@ -59,20 +58,5 @@ def _of_driver(file: LabFile, name: str) -> tuple[Offer, ...]:
             raise CampaignError(
                 f"instruments.{name}: {instrument.driver} cannot be asked what it can do: {error}"
             ) from error
-    offers = [
-        Offer(
-            capability=c.name,
-            idempotent=c.idempotent,
-            batch=c.batch,
-            programme=c.programme,
-            limits={key: _bounds(limit) for key, limit in c.limits.items()},
-            quantities={key: _bounds(limit) for key, limit in c.quantities.items()},
-        )
-        for c in capabilities
-    ]
+    offers = [offer_of(capability) for capability in capabilities]
     return narrowed(own_envelope(file, file.safety, name), offers)
-
-
-def _bounds(limit: Limit) -> tuple[float | None, float | None]:
-    low, high = float(limit.low), float(limit.high)
-    return (low if math.isfinite(low) else None, high if math.isfinite(high) else None)
