@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
-import sqlite3
 
 import pytest
 
@@ -196,17 +196,18 @@ def test_a_driver_that_cannot_be_loaded_ends_its_host_with_a_reason(tmp_path):
 
 def test_a_ledger_that_cannot_be_written_refuses_the_command_and_nothing_happens(tmp_path):
     async def scene(one):
-        blocker = sqlite3.connect(one.hosts.ledgers()["toy"], isolation_level=None)
-        blocker.execute("BEGIN IMMEDIATE")  # as a full disk would: every write fails
+        await one.dispatcher.execute("toy", one.command("e0"))  # the epoch is on disk
+        toy = one.hosts.pids()["toy"]
+        unlimited = resource.prlimit(toy, resource.RLIMIT_FSIZE)
+        resource.prlimit(toy, resource.RLIMIT_FSIZE, (0, unlimited[1]))  # as a full disk would: every write fails
         try:
             with pytest.raises(Refused, match="cannot record the start"):
                 await one.dispatcher.execute("toy", one.command("e1"))
         finally:
-            blocker.execute("ROLLBACK")
-            blocker.close()
-        assert one.acts() == []
-        assert (await one.dispatcher.execute("toy", one.command("e1"))).status == "ok"
+            resource.prlimit(toy, resource.RLIMIT_FSIZE, unlimited)
         assert len(one.acts()) == 1
+        assert (await one.dispatcher.execute("toy", one.command("e1"))).status == "ok"
+        assert len(one.acts()) == 2
 
     in_lab(tmp_path, scene)
 
