@@ -41,6 +41,8 @@ from instruments.transport import Client, Server
 from models.candidate import Candidate
 from models.observation import Choice
 
+PROCESSES = 4
+"""Host processes that many instruments share."""
 STEPS_EACH = 20
 """Steps of one experiment in the lab of many instruments."""
 
@@ -130,10 +132,11 @@ def path(folder: Path) -> None:
 # One durable command after the other
 
 
-async def _trips(folder: Path, count: int, floor: Floor) -> list[float]:
+async def _trips(folder: Path, count: int, floor: Floor, prompt: bool) -> list[float]:
+    folder.mkdir()
     journal = Journal(folder / "trip.sqlite", create=True)
     spent = []
-    async with Lab(folder / "trip", 1) as lab:
+    async with Lab(folder / "trip", 1, prompt=prompt) as lab:
         name = lab.names[0]
         for number in range(count):
             floor.sample()
@@ -162,15 +165,18 @@ def _ordered(command: Command, instrument: str) -> ev.CommandOrdered:
     )
 
 
+HANDS = {False: "a driver with a thread of its own", True: "a prompt driver"}
+
+
 def trip(folder: Path, count: int = 3_000) -> None:
-    sampled = Floor(folder)
-    spent = asyncio.run(_trips(folder, count, sampled))
-    floor = sampled.median_s
-    p50 = float(np.median(spent[count // 3 :]))
-    print(f"durable round trip, one instrument, {count}: {percentiles(spent[count // 3 :])}")
+    print(f"durable round trip, one instrument, {count}:")
     print("  (journal intent, send, ledger started, act, ledger done, report, journal, acknowledge: 4 durable commits)")
-    print(f"  append + fsync p50 {floor * 1e3:.3f} ms: the trip's p50 is {p50 / floor:.1f} fsyncs, ", end="")
-    print(f"{p50 / floor - 4:.1f} above the floor of its four commits (goal: at most 4)")
+    for prompt, hand in HANDS.items():
+        sampled = Floor(folder)
+        spent = asyncio.run(_trips(folder / str(prompt), count, sampled, prompt))[count // 3 :]
+        floor, p50 = sampled.median_s, float(np.median(spent))
+        print(f"  {hand}: {percentiles(spent)}; append + fsync p50 {floor * 1e3:.3f} ms: the p50 is ", end="")
+        print(f"{p50 / floor:.1f} fsyncs, {p50 / floor - 4:.1f} above the floor of its four commits (goal: at most 4)")
 
 
 # Many instruments through the whole loop
@@ -220,9 +226,9 @@ def opening(names: list[str], folder: Path, experiments: int) -> list[ev.Event]:
     ]
 
 
-async def _serve(folder: Path, count: int, processes: int, steps: int, floor: Floor) -> dict[str, Any]:
+async def _serve(folder: Path, count: int, processes: int, steps: int, floor: Floor, prompt: bool) -> dict[str, Any]:
     """Run ``steps`` steps on ``count`` instruments."""
-    async with Lab(folder, count, processes=processes) as lab:
+    async with Lab(folder, count, processes=processes, prompt=prompt) as lab:
         journal, state = Journal(folder / "journal.sqlite", create=True), State()
         begun = opening(lab.names, folder, steps // STEPS_EACH)
         journal.stage(begun)
@@ -251,19 +257,21 @@ def _cpu_s(lab: Lab) -> tuple[float, float]:
 
 
 def lab(folder: Path, count: int, steps: int) -> None:
-    for instruments, processes, number in ((1, 1, 2_000), (count, 8, steps)):
-        floor = Floor(folder)
-        where = folder / f"lab-{instruments}-{processes}"
-        found = asyncio.run(_serve(where, instruments, processes, number, floor))
-        books = [[(a, b) for kind, a, b in book if kind == "act"] for book in found["books"].values()]
-        acts = sum(map(len, books))
-        gaps = [later[0] - earlier[1] for book in books for earlier, later in pairwise(book)]
-        print(f"{instruments} instruments in {processes} host processes, {acts} steps through the whole loop:")
-        controller, hosts = (seconds / acts * 1e3 for seconds in found["cpu"])
-        print(f"  {acts / found['wall']:,.0f} durable step completions/s; ", end="")
-        print(f"CPU a step: controller {controller:.2f} ms, hosts {hosts:.2f} ms; executed twice: {found['twice']}")
-        print(f"  end of a step to the start of the next at the device: {percentiles(gaps)}")
-        print(f"  in fsyncs (append + fsync p50 {floor.median_s * 1e3:.3f} ms): {np.median(gaps) / floor.median_s:.1f}")
+    for instruments, processes, number in ((1, 1, 2_000), (count, PROCESSES, steps)):
+        for prompt, hand in HANDS.items():
+            floor = Floor(folder)
+            where = folder / f"lab-{instruments}-{prompt}"
+            found = asyncio.run(_serve(where, instruments, processes, number, floor, prompt))
+            books = [[(a, b) for kind, a, b in book if kind == "act"] for book in found["books"].values()]
+            acts = sum(map(len, books))
+            gaps = [later[0] - earlier[1] for book in books for earlier, later in pairwise(book)]
+            print(f"{instruments} instruments in {processes} host processes, each {hand}, {acts} steps:")
+            controller, hosts = (seconds / acts * 1e3 for seconds in found["cpu"])
+            print(f"  {acts / found['wall']:,.0f} durable step completions/s; ", end="")
+            print(f"CPU a step: controller {controller:.2f} ms, hosts {hosts:.2f} ms; executed twice: {found['twice']}")
+            print(f"  end of a step to the start of the next at the device: {percentiles(gaps)}")
+            print(f"  in fsyncs (append + fsync p50 {floor.median_s * 1e3:.3f} ms): ", end="")
+            print(f"{np.median(gaps) / floor.median_s:.1f}")
 
 
 # The emergency stop
@@ -272,7 +280,7 @@ def lab(folder: Path, count: int, steps: int) -> None:
 async def _stops(folder: Path, count: int, rounds: int, hold_s: float) -> tuple[list[float], list[float], int]:
     """Stop ``count`` instruments amid the work: seconds to each device, to its host's word; how many were missed."""
     to_device, to_word, missed, number = [], [], 0, 0
-    async with Lab(folder, count, hold_s, processes=8 if count > 8 else 0) as lab:
+    async with Lab(folder, count, hold_s, processes=PROCESSES if count > 8 else 0) as lab:
 
         async def work(name: str) -> None:
             nonlocal number

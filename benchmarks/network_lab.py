@@ -20,7 +20,8 @@ from instruments.messages import Command, command_id
 class Bench:
     """An instrument that takes no time and notes in its book when each act begins and ends, and when it is stopped."""
 
-    def __init__(self, *, workdir: Path, hold_s: float = 0.0) -> None:
+    def __init__(self, *, workdir: Path, hold_s: float = 0.0, prompt: bool = False) -> None:
+        self.prompt = prompt
         self._book = (workdir / "book.txt").open("a", buffering=1)
         self._hold_s, self._stopped = hold_s, threading.Event()
 
@@ -53,15 +54,14 @@ class Bench:
 class Lab:
     """Keys, hosts and a dispatcher in one folder; ``processes`` of hosts, or with 0 one an instrument."""
 
-    def __init__(self, folder: Path, count: int, hold_s: float = 0.0, processes: int = 0) -> None:
+    def __init__(self, folder: Path, count: int, hold_s: float = 0.0, processes: int = 0, prompt: bool = False) -> None:
         self.names = [f"bench-{k:03d}" for k in range(count)]
         keys, endpoint_file = folder / "keys", folder / "endpoint.json"
         create_lab_keys(keys, self.names)
         each = max(1, count // processes) if processes else 1
+        settings = {"hold_s": hold_s, "prompt": prompt}
         specs = [
-            HostSpec(
-                name, "benchmarks.network_lab:Bench", {"hold_s": hold_s}, process=f"pc-{k // each}" if each > 1 else ""
-            )
+            HostSpec(name, "benchmarks.network_lab:Bench", settings, process=f"pc-{k // each}" if each > 1 else "")
             for k, name in enumerate(self.names)
         ]
         self.hosts = LocalHosts(folder, specs, keys=keys, endpoint_file=endpoint_file)

@@ -89,7 +89,8 @@ class Dispatcher:
         self._acknowledged: dict[str, None] = {}  # remembered in order, to answer late repetitions
         self._about, self._fenced_by = dict(about or {}), 0
         self._changed = asyncio.Event()
-        self._stopper = Stopper(self.instruments, self._lines, self._changed, self._send, self._tell, on_stop)
+        send = (self._send, self._spread)
+        self._stopper = Stopper(self.instruments, self._lines, self._changed, *send, self._tell, on_stop)
         self._callers = Callers(stop=self._stopper.stop_for, picture=self.picture, answer=self._answer, tell=self._tell)
         self._last_said: tuple[tuple[str, ...], float] = ((), 0.0)
         self._tasks: list[asyncio.Task[None]] = []
@@ -252,14 +253,18 @@ class Dispatcher:
             del line.acknowledges[: len(riding)]
         return await self._server.send(channel, route, self._outboxes[channel].wrap(body, riding))
 
+    async def _spread(self, routes: Iterable[bytes], body: Any, channel: Channel) -> None:
+        frames = self._outboxes[channel].wrap(body)  # one message for all: an emergency stop must not be slow to leave
+        for route in routes:
+            if self._server is not None:
+                await self._server.send(channel, route, frames)
+
     async def _beat(self) -> None:
         last = time.monotonic()
         while True:
-            beat = self._outboxes["work"].wrap(messages.Heartbeat(lease_s=self._lease_s))
-            for name, line in list(self._lines.items()):
-                # Whom we do not hear we tell nothing: it will notice, and connect anew.
-                if name in self.instruments and self.instruments[name].connected and self._server is not None:
-                    await self._server.send("work", line.route, beat)
+            # Whom we do not hear we tell nothing: it will notice, and connect anew.
+            heard = [self._lines[name].route for name, info in self.instruments.items() if info.connected]
+            await self._spread(heard, messages.Heartbeat(lease_s=self._lease_s), "work")
             now = time.monotonic()
             late, last = now - last > 2 * self._heartbeat_s, now  # then it was our own loop that was busy
             for info in self.instruments.values():

@@ -28,6 +28,7 @@ class Stopper:
         instruments, lines: the dispatcher's own.
         changed: set where one of them has changed.
         send: sends a body to an instrument (by name, body, channel); it may be lost.
+        spread: sends a body to many (by routes, body, channel).
         tell: called with (kind, instrument, detail).
         on_stop: see ``Dispatcher``.
     """
@@ -38,11 +39,12 @@ class Stopper:
         lines: dict[str, Line],
         changed: asyncio.Event,
         send: Callable[..., Coroutine[Any, Any, bool]],
+        spread: Callable[..., Coroutine[Any, Any, None]],
         tell: Callable[[str, str, str], None],
         on_stop: OnStop | None,
     ) -> None:
         self._instruments, self._lines, self._changed = instruments, lines, changed
-        self._send, self._tell, self._on_stop = send, tell, on_stop
+        self._send, self._spread, self._tell, self._on_stop = send, spread, tell, on_stop
         self._stops: dict[str, dict[str, float]] = {}
         self._stop: messages.Stop | None = None  # holds until a reset: nothing leaves, whoever connects is stopped
 
@@ -67,9 +69,8 @@ class Stopper:
         begun, answered = time.monotonic(), self._stops.setdefault(stop.stop_id, {})
         told = False
         while True:
-            for name, line in list(self._lines.items()):
-                if name not in answered and line.stop_route:
-                    await self._send(name, stop, "stop")
+            silent = [line for name, line in self._lines.items() if name not in answered]
+            await self._spread([line.stop_route for line in silent if line.stop_route], stop, "stop")
             if not told:
                 told = True
                 self._tell_stop(by, reason, None)

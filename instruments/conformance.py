@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from instruments.conformance_host import Broken, HostChecks, need
-from instruments.driver import Capability, Driver, Job, Outcome
+from instruments.driver import PROMPT_S, Capability, Driver, Job, Outcome
 from instruments.messages import CapabilityInfo
 from instruments.worker import plain, report_of
 
@@ -155,6 +155,9 @@ class _Checks:
         capability, driver = self.capability(), self.driver()
         outcome = self.ok(driver, self.mint(), lambda fraction, message: fractions.append(fraction))
         self.duration_s = time.monotonic() - begun
+        if getattr(driver, "prompt", False):
+            spent = min(self.duration_s, self.again_s(), self.again_s())  # the machine may be busy
+            need(spent <= PROMPT_S, f"calls itself prompt, and takes {spent:.2f} s: at most {PROMPT_S:g} s are prompt")
         unknown = set(outcome.readings) - set(capability.quantities)
         need(not unknown, f"reports {', '.join(sorted(unknown))}, which it does not announce")
         for name, limit in capability.quantities.items():
@@ -162,6 +165,11 @@ class _Checks:
             need(math.isnan(value) or limit.low <= value <= limit.high, f"{name} = {value} is out of its own bounds")
         need(all(0 <= x <= 1 for x in fractions), "progress outside 0..1")
         return f"{', '.join(f'{k} = {v:.4g}' for k, v in outcome.readings.items()) or 'ok'} in {self.duration_s:.2f} s"
+
+    def again_s(self) -> float:
+        driver, job, begun = self.driver(), self.mint(), time.monotonic()
+        self.ok(driver, job)
+        return time.monotonic() - begun
 
     def redelivery(self) -> str:
         job, workdir = self.mint(), self.workdir()

@@ -77,6 +77,9 @@ class Outcome:
     message: str = ""
 
 
+PROMPT_S = 0.1
+"""Longest act of a driver that calls itself prompt, in seconds."""
+
 Progress = Callable[[float, str], None]
 """``progress(fraction, message)``: called by a driver while it works; cheap, may be called often."""
 
@@ -86,6 +89,10 @@ class Driver(Protocol):
     """Hosted hardware. A class with keyword settings: ``MyDriver(workdir=Path, **settings)``.
 
     The host calls one method at a time, but ``stop`` may come from another thread at any moment.
+
+    A driver with an attribute ``prompt = True`` promises that every method of it is over in ``PROMPT_S``. It has no
+    thread of its own then: the process acts in its serving thread, and writes to the disk once for all prompt drivers
+    that begin or end at a time. What waits for hardware is not prompt: it would keep its neighbours from working.
     """
 
     def __init__(self, *, workdir: Path, **settings: Any) -> None: ...

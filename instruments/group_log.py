@@ -34,9 +34,30 @@ _HEAD = struct.Struct("<4sII")
 _MAGIC = b"ath1"
 
 
+@dataclass(frozen=True)
+class Record:
+    """What is to be remembered together.
+
+    Attributes:
+        head: with the name of the ``instrument``.
+        frames: raw bytes.
+        settle: to be called once the record is on disk.
+    """
+
+    head: dict[str, Any]
+    frames: Sequence[bytes] = ()
+    settle: Callable[[], None] = lambda: None
+
+    def packed(self) -> bytes:
+        """As it stands in a file."""
+        head = json.dumps(self.head | {"frames": [len(x) for x in self.frames]}).encode()
+        body = b"\n".join([head, b"".join(self.frames)])
+        return _HEAD.pack(_MAGIC, len(body), zlib.crc32(body)) + body
+
+
 @dataclass
 class _Request:
-    record: bytes
+    data: bytes
     done: bool = False
     error: OSError | None = field(default=None)
 
@@ -72,21 +93,22 @@ class GroupLog:
         """Make a ledger a member, which has taken in what the logs say; ``settle`` brings to disk what it commits."""
         self._members[instrument] = settle
 
-    def append(self, head: dict[str, Any], frames: Sequence[bytes] = ()) -> None:
-        """Return when the record is on disk. Raises OSError; then it is not, and never will be."""
-        body = b"\n".join([json.dumps(head | {"frames": [len(x) for x in frames]}).encode(), b"".join(frames)])
-        mine = _Request(_HEAD.pack(_MAGIC, len(body), zlib.crc32(body)) + body)
+    def append(self, *records: Record) -> None:
+        """Return when the records are on disk. Raises OSError; then none of them is, and never will be."""
+        mine = _Request(b"".join(record.packed() for record in records))
         self._queue.append(mine)
         with self._guard:
             if not mine.done:  # else it was in the fsync of somebody who came earlier
                 self._write()
         if mine.error is not None:
             raise mine.error
+        for record in records:
+            record.settle()
 
     def _write(self) -> None:
         waiting = list(self._queue)
         del self._queue[: len(waiting)]
-        data = b"".join(request.record for request in waiting)
+        data = b"".join(request.data for request in waiting)
         error: OSError | None = None
         try:
             done = 0

@@ -1,8 +1,8 @@
 """Instrument hosts: ``python -m instruments.host --config FILE.json ...``, one process an instrument or several.
 
-One thread of the process speaks with the controller for all its instruments; each has a second one that owns its driver
-(`instruments.worker`) and a third that listens for the emergency stop, so that a stop waits neither for work nor for
-the disk.
+One thread of the process speaks with the controller for all its instruments, and has prompt drivers act
+(`instruments.round`). Each instrument has a second one that owns its driver (`instruments.worker`) and a third that
+listens for the emergency stop, so that a stop waits neither for work nor for the disk.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import signal
 import sqlite3
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from selectors import EVENT_READ, BaseSelector, DefaultSelector
 
@@ -26,6 +26,7 @@ from instruments.errors import InstrumentError
 from instruments.group_log import GroupLog
 from instruments.host_config import HostConfig
 from instruments.hosted import EXIT_CONFIG, EXIT_HELD, EXIT_OK, Host
+from instruments.round import Round
 
 log = logging.getLogger("athanor.host")
 
@@ -33,8 +34,8 @@ TIDY_S = 1.0
 """How often to look whether a log has grown long."""
 
 
-def serve(hosts: Sequence[Host], bell: Bell, selector: BaseSelector, logs: Sequence[GroupLog] = ()) -> int:
-    """Run hosts of several instruments, which share a bell and a log, until all have ended. Returns the exit code.
+def serve(hosts: Sequence[Host], bell: Bell, selector: BaseSelector, logs: Mapping[GroupLog, Round]) -> int:
+    """Run hosts of several instruments, which share a bell and logs, until all have ended. Returns the exit code.
 
     They share an interpreter, so that many quick instruments cost little; a driver that brings it down ends them all.
     """
@@ -52,12 +53,13 @@ def serve(hosts: Sequence[Host], bell: Bell, selector: BaseSelector, logs: Seque
     due, next_tidy = dict.fromkeys(open_hosts, 0.0), 0.0
     try:
         while open_hosts:
-            found = selector.select(max(0.0, min(due.values()) - time.monotonic()))
+            soonest = min(*due.values(), *(turns.due for turns in logs.values()))
+            found = selector.select(max(0.0, soonest - time.monotonic()))
             ready = {key.data for key, _ in found}
             if None in ready:
                 bell.hush()
             now = time.monotonic()
-            if logs and now >= next_tidy:
+            if now >= next_tidy:
                 next_tidy = now + TIDY_S
                 _tidy(logs)
             for host in [x for x in open_hosts if x in ready or x.has_heard or due[x] <= now]:
@@ -69,13 +71,15 @@ def serve(hosts: Sequence[Host], bell: Bell, selector: BaseSelector, logs: Seque
                     code = max(code, host.exit_code)
                     if host.exit_code:
                         terminate()  # what one needs a new process for, the others must bear
+            for turns in logs.values():
+                turns.turn()
     finally:
         for host in open_hosts:
             host.end()
     return code
 
 
-def _tidy(logs: Sequence[GroupLog]) -> None:
+def _tidy(logs: Iterable[GroupLog]) -> None:
     for redo in logs:
         try:
             redo.tidy()
@@ -98,6 +102,7 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     hosts, context, bell, selector = [], zmq.Context(), Bell(), DefaultSelector()
     logs: dict[Path, GroupLog] = {}
+    rounds: dict[GroupLog, Round] = {}
     for path in given.config:
         name = str(path)
         try:
@@ -106,12 +111,13 @@ def main(arguments: list[str] | None = None) -> int:
             if given.linger_s is not None:
                 config = config.model_copy(update={"linger_s": given.linger_s})
             if config.log not in logs:
-                logs[config.log] = GroupLog(config.log)
-            hosts.append(Host(config, context, bell, selector, logs[config.log]))
+                redo = logs[config.log] = GroupLog(config.log)
+                rounds[redo] = Round(redo)
+            hosts.append(Host(config, context, bell, selector, logs[config.log], rounds[logs[config.log]]))
         except (OSError, ValidationError, InstrumentError) as error:
             print(f"{name}: {error}", file=sys.stderr)
             return EXIT_HELD if "is held by" in str(error) else EXIT_CONFIG
-    code = serve(hosts, bell, selector, list(logs.values()))
+    code = serve(hosts, bell, selector, rounds)
     for redo in logs.values():
         redo.close()
     if all(host.closed for host in hosts):

@@ -45,6 +45,7 @@ from instruments.messages import (
     Reset,
     decode,
 )
+from instruments.round import Round
 from instruments.stop_ear import StopEar, Stopping
 from instruments.transport import DEAD_S, Client
 
@@ -76,6 +77,7 @@ class Host:
         bell: rung where another thread has something for ``turn``.
         selector: knows the controller's connection with this host as its data.
         redo: the log of the process.
+        turns: who has prompt drivers act.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class Host:
         bell: Bell,
         selector: BaseSelector,
         redo: GroupLog,
+        turns: Round,
     ):
         self._config = config
         self._session = uuid.uuid4().hex
@@ -92,10 +95,11 @@ class Host:
         self._ledger = Ledger(config.ledger, instrument=config.name, log=redo)
         self._events: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._bell, self._selector = bell, selector
+        self._told = False
         self._descriptor: int | None = None
         self._stopped = self._ledger.stop_reason is not None
         self._worker = worker.Worker(
-            self._load, self._ledger, self._post, may_start=self._may_start, stopped=self._stopped
+            self._load, self._ledger, self._post, may_start=self._may_start, round=turns, stopped=self._stopped
         )
         self._ear = StopEar(config, context, self._session, self._worker, self._post)
         self._outbox, self._inbox = Outbox(self._session, self._ledger.epoch), Inbox()
@@ -131,8 +135,8 @@ class Host:
 
     @property
     def has_heard(self) -> bool:
-        """True where another thread has told something."""
-        return not self._events.empty()
+        """True where something has been told that cannot wait."""
+        return self._told
 
     def turn(self) -> float:
         """Do what there is to do. Returns when to come again at the latest (``time.monotonic()``)."""
@@ -172,6 +176,7 @@ class Host:
         """Hand something to the serving thread, from any thread or signal."""
         self._events.put(event)
         if not isinstance(event, worker.Started):  # looked at when its acceptance is due; a report makes it needless
+            self._told = True
             self._bell.ring()
 
     def _due(self) -> float:
@@ -184,6 +189,7 @@ class Host:
         )
 
     def _drain(self) -> None:
+        self._told = False
         while not self._events.empty():
             self._happened(self._events.get())
         while (frames := self._work.receive()) is not None:
@@ -233,7 +239,8 @@ class Host:
                 if facts != self._facts:
                     self._last_word.facts(facts)
                 self._facts = facts
-            case Stopping(reason):
+            case Stopping(reason, driver_ms, error):
+                log.warning("stopped (%s): the driver took %.1f ms. %s", reason, driver_ms, error)
                 if not self._stopped:
                     self._stopped, self._next_beat = True, 0.0
                     self._break_batches("stopped before the whole batch had come")

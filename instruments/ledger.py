@@ -21,12 +21,12 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from instruments.errors import LabError
-from instruments.group_log import GroupLog, records
+from instruments.group_log import GroupLog, Record, records
 from instruments.messages import Command, Report, as_json
 from instruments.process import ProcessLock
 
@@ -80,6 +80,7 @@ class _News:
 
     started: tuple[Command, int] | None = None
     report: Report | None = None
+    texts: list[str] = field(default_factory=list)  # the command and the report, as the database keeps them
 
 
 class Ledger:
@@ -157,6 +158,11 @@ class Ledger:
                 self._lock.release()
 
     @property
+    def log(self) -> GroupLog:
+        """Where its starts and reports become durable."""
+        return self._log
+
+    @property
     def epoch(self) -> int:
         """The highest controller epoch ever seen."""
         return self._epoch
@@ -219,15 +225,25 @@ class Ledger:
 
     def start_all(self, commands: Sequence[Command], epoch: int) -> None:
         """Write ``started`` for the members of a batch, all of them or none. Raises as ``start`` does."""
+        self._log.append(self.starting(commands, epoch))
+
+    def starting(self, commands: Sequence[Command], epoch: int) -> Record:
+        """Return the record that makes them ``started``, for its log. Raises as ``start`` does."""
         free = shutil.disk_usage(self.path.parent).free
         if free < self._min_free_bytes:
             raise LabError(f"only {free >> 20} MiB are free beside the ledger {self.path}; make room, then try again")
         for command in commands:
             if self._state(command.command_id) not in (None, "received"):
                 raise LabError(f"command {command.command_id} was started before; it is never started again")
-        self._log.append({"instrument": self._instrument, "epoch": epoch}, [as_json(command) for command in commands])
-        with self._guard:
-            self._news |= {command.command_id: _News(started=(command, epoch)) for command in commands}
+
+        frames = [as_json(command) for command in commands]
+
+        def settle() -> None:
+            with self._guard:
+                for command, frame in zip(commands, frames, strict=True):
+                    self._news[command.command_id] = _News((command, epoch), texts=[frame.decode()])
+
+        return Record({"instrument": self._instrument, "epoch": epoch}, frames, settle)
 
     def finish(self, report: Report) -> None:
         """Write ``done`` with the report and its arrays. Raises LabError unless the command is ``started``."""
@@ -235,18 +251,28 @@ class Ledger:
 
     def finish_all(self, reports: Sequence[Report]) -> None:
         """Write ``done`` for the members of a batch, all of them or none. Raises as ``finish`` does."""
+        self._log.append(self.finishing(reports))
+
+    def finishing(self, reports: Sequence[Report]) -> Record:
+        """Return the record that makes their commands ``done``, for its log. Raises as ``finish`` does."""
         for report in reports:
             if self._state(report.command_id) != "started":
                 raise LabError(f"a report for command {report.command_id}, which is not running")
-        frames = [frame for report in reports for frame in (as_json(report), *report.frames)]
-        self._log.append({"instrument": self._instrument, "done": [len(x.arrays) for x in reports]}, frames)
-        with self._guard:
-            for report in reports:
-                self._news.setdefault(report.command_id, _News()).report = report
-            self._news_bytes += sum(map(len, frames))
-        if self._news_bytes > MAX_NEWS_BYTES:
-            with contextlib.suppress(sqlite3.Error):  # it is on disk; the next flush tries again
-                self.flush()
+        texts = [as_json(report) for report in reports]
+        frames = [frame for text, report in zip(texts, reports, strict=True) for frame in (text, *report.frames)]
+
+        def settle() -> None:
+            with self._guard:
+                for report, text in zip(reports, texts, strict=True):
+                    news = self._news.setdefault(report.command_id, _News())
+                    news.report = report
+                    news.texts.append(text.decode())
+                self._news_bytes += sum(map(len, frames))
+            if self._news_bytes > MAX_NEWS_BYTES:
+                with contextlib.suppress(sqlite3.Error):  # it is on disk; the next flush tries again
+                    self.flush()
+
+        return Record({"instrument": self._instrument, "done": [len(x.arrays) for x in reports]}, frames, settle)
 
     def witness(self, command_id: str, evidence: str) -> None:
         """Record what is known of a command whose outcome is unknown."""
@@ -312,12 +338,16 @@ class Ledger:
                 self._synchronous = synchronous
             self._database.execute("BEGIN IMMEDIATE")
             try:
+                heard = set(acknowledgements)
                 for command_id, news in self._news.items():
+                    if news.started and news.report and _enter(self._database, news, command_id in heard):
+                        heard.discard(command_id)
+                        continue
                     if news.started:
                         _start(self._database, *news.started)
                     if news.report:
-                        _finish(self._database, command_id, news.report.model_dump_json(), news.report.frames)
-                for command_id in acknowledgements:
+                        _finish(self._database, command_id, news.texts[-1], news.report.frames)
+                for command_id in heard:
                     _acknowledge(self._database, command_id)
                 yield self._database
                 self._database.execute("COMMIT")
@@ -396,6 +426,26 @@ def _finish(database: sqlite3.Connection, command_id: str, report: str, frames: 
             "INSERT INTO arrays VALUES (?, ?, 0, ?)", [(command_id, i, frame) for i, frame in enumerate(frames)]
         )
     return changed == 1
+
+
+def _enter(database: sqlite3.Connection, news: _News, heard: bool) -> bool:
+    """All of a command's life in one row, where the database knows no more of it than that it was received."""
+    assert news.started is not None and news.report is not None
+    command, epoch = news.started
+    changed = database.execute(
+        "INSERT INTO commands (command_id, digest, command, epoch, state, starts, report, acknowledged) "
+        "VALUES (?, ?, ?, ?, 'done', 1, ?, ?) ON CONFLICT (command_id) DO UPDATE SET state = 'done', "
+        "starts = starts + 1, report = excluded.report, acknowledged = excluded.acknowledged WHERE state = 'received'",
+        (command.command_id, digest(command), news.texts[0], epoch, news.texts[1], heard),
+    ).rowcount
+    if not changed:
+        return False
+    frames = [zlib.compress(frame, 1) if heard else frame for frame in news.report.frames]
+    database.executemany(
+        "INSERT INTO arrays VALUES (?, ?, ?, ?)",
+        [(command.command_id, i, heard, frame) for i, frame in enumerate(frames)],
+    )
+    return True
 
 
 def _acknowledge(database: sqlite3.Connection, command_id: str) -> None:

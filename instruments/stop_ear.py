@@ -23,12 +23,17 @@ log = logging.getLogger("athanor.host")
 LISTEN_S = 0.5
 """How long it may take to notice that the controller listens elsewhere, or that the host ends."""
 
+GIVE_WAY_S = 0.001
+"""Before the word goes back: instruments that share the process are to be told first."""
+
 
 @dataclass(frozen=True)
 class Stopping:
-    """A stop has been carried out."""
+    """A stop has been carried out; ``error`` is what the driver's own ``stop`` raised, if it did."""
 
     reason: str
+    driver_ms: float = 0.0
+    error: str = ""
 
 
 class StopEar(threading.Thread):
@@ -84,6 +89,6 @@ class StopEar(threading.Thread):
                 begun = time.monotonic()
                 error = self._hand.stop()
                 elapsed = (time.monotonic() - begun) * 1_000
+                time.sleep(GIVE_WAY_S)
                 self._client.send(self._outbox.wrap(Stopped(stop_id=body.stop_id, driver_ms=elapsed, error=error)))
-                log.warning("stopped (%s): the driver took %.1f ms. %s", body.reason, elapsed, error)
-                self._post(Stopping(body.reason))
+                self._post(Stopping(body.reason, elapsed, error))

@@ -22,15 +22,16 @@ from pydantic import ValidationError
 from instruments.arrays import MAX_ARRAYS, MAX_REPORT_BYTES, from_array
 from instruments.driver import BatchDriver, Capability, Driver, Job, Outcome
 from instruments.errors import CANNOT_RECORD, InstrumentError, ProtocolError
+from instruments.group_log import Record
 from instruments.ledger import Ledger
 from instruments.messages import MAX_JSON_BYTES, CapabilityInfo, Command, Report, as_json
+from instruments.round import RETRY_WRITE_S, Round
 
 log = logging.getLogger("athanor.host")
 
 FACTS_INTERVAL_S = 2.0
 PROGRESS_INTERVAL_S = 0.2
 STOP_AGAIN_S = 0.2
-RETRY_WRITE_S = 1.0
 MAX_FACTS_BYTES = 64 << 10
 MARGIN_BYTES = 16 << 10
 """Room in the JSON frame for what surrounds a report."""
@@ -101,7 +102,8 @@ class Worker:
     """Runs the driver in its own thread and tells ``on_event`` (called from that thread) what happens.
 
     ``stop`` may be called from any thread at any time; everything else belongs to the host's main thread.
-    ``may_start(epoch)`` gives the reason why nothing may start now, or ``""``.
+    ``may_start(epoch)`` gives the reason why nothing may start now, or ``""``. A prompt driver's acts go to the
+    ``round`` of its process instead; the thread is then there for all else.
     """
 
     def __init__(
@@ -111,6 +113,7 @@ class Worker:
         on_event: Callable[[Event], None],
         *,
         may_start: Callable[[int], str],
+        round: Round | None = None,
         stopped: bool = False,
     ):
         self._may_start = may_start
@@ -122,6 +125,8 @@ class Worker:
             self._shut.set()
         self._stops = 0
         self._running = threading.Event()
+        self._hand = threading.Lock()  # one method of the driver at a time, but for stop
+        self._round, self._prompt = round, False
         self._last_progress = 0.0
         self._thread = threading.Thread(target=self._work, name="driver", daemon=True)
 
@@ -131,7 +136,10 @@ class Worker:
 
     def submit(self, act: Sequence[Command], epoch: int) -> None:
         """Do an act (one command, or a whole batch) after those that were submitted before."""
-        self._tasks.put(("run", (list(act), epoch)))
+        if self._prompt and self._round is not None:
+            self._round.add(self, list(act), epoch)
+        else:
+            self._tasks.put(("run", (list(act), epoch)))
 
     def make_safe(self) -> None:
         """Go to the safe state when the running command has ended."""
@@ -183,6 +191,7 @@ class Worker:
             check(driver, capabilities)
             for command in self._ledger.unfinished():
                 self._look_back(driver, command)
+            self._prompt = bool(getattr(driver, "prompt", False))
         except Exception as error:
             log.exception("the driver cannot be used")
             self._on_event(Broken(_text(error)))
@@ -203,7 +212,7 @@ class Worker:
                 self._ask_facts(driver)
                 continue
             if kind == "run":
-                self._run(driver, *task)
+                self._run(*task)
             else:
                 self._stop_driver()
                 if kind == "end":
@@ -211,7 +220,8 @@ class Worker:
 
     def _ask_facts(self, driver: Driver) -> None:
         try:
-            facts = driver.health()
+            with self._hand:
+                facts = driver.health()
         except Exception as error:
             facts = {"health_error": _text(error)}
         small = plain(facts if isinstance(facts, dict) else {"health": str(facts)})
@@ -219,18 +229,25 @@ class Worker:
             small = {"health_error": "the driver's health() returns too much"}
         self._on_event(Facts(small))
 
-    def _run(self, driver: Driver, act: list[Command], epoch: int) -> None:
+    def prepare(self, act: list[Command], epoch: int) -> Record | None:
+        """Return what makes an act ``started``; None where it must not start now, which is told."""
         if self._shut.is_set():
             self._not_started(act, "the instrument was stopped before this command began")
-            return
-        if reason := self._may_start(epoch):
+        elif reason := self._may_start(epoch):
             self._not_started(act, reason, retry=True)
-            return
-        try:
-            self._ledger.start_all(act, epoch)
-        except (InstrumentError, sqlite3.Error, OSError) as error:
-            self._not_started(act, f"{CANNOT_RECORD}: {error}")
-            return
+        else:
+            try:
+                return self._ledger.starting(act, epoch)
+            except (InstrumentError, sqlite3.Error, OSError) as error:
+                self.refuse(act, error)
+        return None
+
+    def refuse(self, act: list[Command], error: Exception) -> None:
+        """Tell that an act was not started, because the ledger could not record it."""
+        self._not_started(act, f"{CANNOT_RECORD}: {error}")
+
+    def perform(self, act: list[Command]) -> list[Report]:
+        """Have the driver do what the ledger has as started. Returns the reports, which are not stored yet."""
         stops, begun = self._stops, time.monotonic()
         for command in act:
             self._on_event(Started(command.command_id, begun))
@@ -239,7 +256,7 @@ class Worker:
             if self._shut.is_set():
                 outcomes: list[Any] = [Outcome("untouched", message="stopped before the driver was called")] * len(act)
             else:
-                outcomes = self._call(driver, act)
+                outcomes = self._call(act)
         except BaseException as error:
             log.exception("command %s: the driver failed", act[0].command_id)
             outcomes = [error] * len(act)
@@ -249,38 +266,54 @@ class Worker:
         reports = [_reported(command, outcome, elapsed_s) for command, outcome in zip(act, outcomes, strict=True)]
         if self._stops != stops:
             reports = [x.model_copy(update={"stopped": True}).with_frames(x.frames) for x in reports]
-        self._store(reports)
+        return reports
 
-    def _not_started(self, act: list[Command], reason: str, *, retry: bool = False) -> None:
-        for command in act:
-            self._on_event(NotStarted(command.command_id, reason, retry))
+    def finishing(self, reports: list[Report]) -> Record:
+        """Return what makes their commands ``done``."""
+        return self._ledger.finishing(reports)
 
-    def _call(self, driver: Driver, act: list[Command]) -> list[Any]:
-        jobs, progress = [job_of(command) for command in act], self._progress([x.command_id for x in act])
-        if len(jobs) == 1:
-            return [driver.run(jobs[0], progress)]
-        outcomes: Any = driver.run_batch(jobs, progress)  # type: ignore[attr-defined]
-        if not isinstance(outcomes, list) or len(outcomes) != len(jobs):
-            raise ProtocolError(
-                f"the driver's run_batch must return a list of {len(jobs)} outcomes; correct the driver"
-            )
-        return outcomes
+    def ended(self, reports: list[Report], *, stored: bool = True) -> None:
+        """Tell the reports; where they could not be stored, the controller may still have room to keep them."""
+        for report in reports:
+            self._on_event(Ended(report, stored))
 
-    def _store(self, reports: list[Report]) -> None:
-        reported = False
+    def _run(self, act: list[Command], epoch: int) -> None:
+        start = self.prepare(act, epoch)
+        if start is None:
+            return
+        try:
+            self._ledger.log.append(start)
+        except OSError as error:
+            self.refuse(act, error)
+            return
+        reports, told = self.perform(act), False
         while True:
             try:
                 self._ledger.finish_all(reports)
             except (sqlite3.Error, OSError) as error:
                 log.error("cannot store the report of %s (%s); trying again", reports[0].command_id, error)
-                for report in [] if reported else reports:  # the controller may still have room to keep it
-                    self._on_event(Ended(report, stored=False))
-                reported = True
+                if not told:
+                    self.ended(reports, stored=False)
+                told = True
                 time.sleep(RETRY_WRITE_S)
                 continue
-            for report in reports:
-                self._on_event(Ended(report, stored=True))
+            self.ended(reports)
             return
+
+    def _not_started(self, act: list[Command], reason: str, *, retry: bool = False) -> None:
+        for command in act:
+            self._on_event(NotStarted(command.command_id, reason, retry))
+
+    def _call(self, act: list[Command]) -> list[Any]:
+        driver: Any = self._driver
+        jobs, progress = [job_of(command) for command in act], self._progress([x.command_id for x in act])
+        with self._hand:
+            outcomes = [driver.run(jobs[0], progress)] if len(jobs) == 1 else driver.run_batch(jobs, progress)
+        if not isinstance(outcomes, list) or len(outcomes) != len(jobs):
+            raise ProtocolError(
+                f"the driver's run_batch must return a list of {len(jobs)} outcomes; correct the driver"
+            )
+        return outcomes
 
     def _look_back(self, driver: Driver, command: Command) -> None:
         """A command that was started by a process that is gone: ask the driver's sensors once, and write it down."""

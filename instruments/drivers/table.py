@@ -31,6 +31,8 @@ class TableDriver:
         LabError: the file or a column does not exist.
     """
 
+    prompt = True
+
     def __init__(
         self,
         *,

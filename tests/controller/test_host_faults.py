@@ -14,6 +14,8 @@ from instruments.keys import create_lab_keys
 from instruments.messages import Known
 from tests.controller.toy_lab import lab
 
+BOTH_HANDS = pytest.mark.parametrize("prompt", [False, True], ids=["own thread", "prompt"])
+
 
 def in_lab(tmp_path, scene, **settings):
     async def run():
@@ -28,7 +30,8 @@ async def until_dead(one, name="toy"):
         await asyncio.sleep(0.02)
 
 
-def test_killed_before_the_command_arrives_it_runs_once_after_the_restart(tmp_path):
+@BOTH_HANDS
+def test_killed_before_the_command_arrives_it_runs_once_after_the_restart(tmp_path, prompt):
     async def scene(one):
         command = one.command()
         one.kill()
@@ -39,7 +42,7 @@ def test_killed_before_the_command_arrives_it_runs_once_after_the_restart(tmp_pa
         assert one.acts() == [command.command_id]
         assert one.starts() == {command.command_id: 1}
 
-    in_lab(tmp_path, scene)
+    in_lab(tmp_path, scene, prompt=prompt)
 
 
 def test_killed_between_received_and_started_it_runs_once_after_the_restart(tmp_path):
@@ -63,8 +66,9 @@ def test_killed_between_received_and_started_it_runs_once_after_the_restart(tmp_
     in_lab(tmp_path, scene)
 
 
+@BOTH_HANDS
 @pytest.mark.parametrize("moment", ["before", "after"])
-def test_killed_between_started_and_done_without_a_sensor_the_outcome_is_unknown(tmp_path, moment):
+def test_killed_between_started_and_done_without_a_sensor_the_outcome_is_unknown(tmp_path, moment, prompt):
     async def scene(one):
         command = one.command(crash=moment)
         waiting = asyncio.create_task(one.dispatcher.execute("toy", command))
@@ -83,7 +87,7 @@ def test_killed_between_started_and_done_without_a_sensor_the_outcome_is_unknown
         assert one.starts() == {command.command_id: 1}
         assert (await one.dispatcher.execute("toy", one.command(attempt=1))).status == "ok"
 
-    in_lab(tmp_path, scene)
+    in_lab(tmp_path, scene, prompt=prompt)
 
 
 @pytest.mark.parametrize(("moment", "status"), [("before", "untouched"), ("after", "ok")])
@@ -101,7 +105,8 @@ def test_killed_between_started_and_done_a_sensor_tells_what_happened(tmp_path, 
     in_lab(tmp_path, scene, inspect="sensor")
 
 
-def test_killed_after_done_before_the_acknowledgement_the_same_report_comes_again(tmp_path):
+@BOTH_HANDS
+def test_killed_after_done_before_the_acknowledgement_the_same_report_comes_again(tmp_path, prompt):
     async def scene(one):
         command = one.command(points=100)
         first = await one.dispatcher.execute("toy", command)
@@ -116,7 +121,7 @@ def test_killed_after_done_before_the_acknowledgement_the_same_report_comes_agai
         assert one.acts() == [command.command_id]
         assert one.starts() == {command.command_id: 1}
 
-    in_lab(tmp_path, scene)
+    in_lab(tmp_path, scene, prompt=prompt)
 
 
 def test_killed_after_the_acknowledgement_the_report_is_still_there(tmp_path):
@@ -194,7 +199,8 @@ def test_a_driver_that_cannot_be_loaded_ends_its_host_with_a_reason(tmp_path):
     assert "no_such_module" in (tmp_path / "hosts" / "x.log").read_text()
 
 
-def test_a_ledger_that_cannot_be_written_refuses_the_command_and_nothing_happens(tmp_path):
+@BOTH_HANDS
+def test_a_ledger_that_cannot_be_written_refuses_the_command_and_nothing_happens(tmp_path, prompt):
     async def scene(one):
         await one.dispatcher.execute("toy", one.command("e0"))  # the epoch is on disk
         toy = one.hosts.pids()["toy"]
@@ -209,7 +215,7 @@ def test_a_ledger_that_cannot_be_written_refuses_the_command_and_nothing_happens
         assert (await one.dispatcher.execute("toy", one.command("e1"))).status == "ok"
         assert len(one.acts()) == 2
 
-    in_lab(tmp_path, scene)
+    in_lab(tmp_path, scene, prompt=prompt)
 
 
 def test_a_query_starts_nothing(tmp_path):

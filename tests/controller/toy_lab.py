@@ -24,7 +24,8 @@ from instruments.messages import Command, command_id
 class Toy:
     """Writes each act to ``acts.log``, so that a test can count what really happened."""
 
-    def __init__(self, *, workdir: Path, inspect: str = "unknown", slow_stop_s: float = 0.0):
+    def __init__(self, *, workdir: Path, inspect: str = "unknown", slow_stop_s: float = 0.0, prompt: bool = False):
+        self.prompt = prompt
         self.acts, self.answer, self.slow_stop_s = workdir / "acts.log", inspect, slow_stop_s
         self.stopped = threading.Event()
 

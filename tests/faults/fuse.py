@@ -8,6 +8,7 @@ are wrapped from outside.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import json
 import os
@@ -184,7 +185,7 @@ def wrap_controller(folder: Path) -> None:
 
 def wrap_host(folder: Path, name: str) -> Fuses:
     """Arm this process, which is an instrument host whose driver is being loaded."""
-    from instruments.group_log import GroupLog
+    from instruments.group_log import GroupLog, Record
     from instruments.ledger import Ledger
     from instruments.messages import Accepted, Report
     from instruments.worker import Worker
@@ -194,22 +195,26 @@ def wrap_host(folder: Path, name: str) -> Fuses:
 
     real = GroupLog.append
 
-    def append(log: GroupLog, head: dict[str, Any], frames: Any = ()) -> None:
-        real(log, head, frames)  # on disk from here on; neither the ledger nor its database knows yet
-        if "epoch" in head:
-            fuses.acting = [json.loads(command)["command_id"] for command in frames]
-            fuses.at("ledger start", "amid")
-        else:
-            fuses.acting = []
-            fuses.at("ledger finish", "amid")
+    def append(log: GroupLog, *records: Record) -> None:
+        def at(when: str) -> None:
+            for record in records:
+                fuses.at("ledger start" if "epoch" in record.head else "ledger finish", when)
+
+        at("before")
+        real(log, *(dataclasses.replace(record, settle=lambda: None) for record in records))
+        # On disk from here on; neither the ledgers nor their databases know yet.
+        starts = [record for record in records if "epoch" in record.head]
+        fuses.acting = [json.loads(command)["command_id"] for record in starts for command in record.frames]
+        at("amid")
+        for record in records:
+            record.settle()
+        at("after")
 
     GroupLog.append = append  # type: ignore[method-assign]
     fuses.wrap(Host, "_command", "command arrives")
     fuses.wrap(Host, "_send", "send accepted", lambda host, body: isinstance(body, Accepted))
     fuses.wrap(Host, "_send", "send report", lambda host, body: isinstance(body, Report))
     fuses.wrap_commit(Ledger, "receive_all", "ledger receive", "_database")
-    fuses.wrap(Ledger, "start_all", "ledger start")
-    fuses.wrap(Ledger, "finish_all", "ledger finish")
     waits = lambda ledger: bool(ledger._news or ledger._acknowledgements)  # noqa: E731
     fuses.wrap_commit(Ledger, "flush", "ledger flush", "_database", only=waits)
     fuses.wrap(Ledger, "raise_epoch", "ledger epoch")

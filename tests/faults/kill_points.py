@@ -67,7 +67,9 @@ lab:
       driver: "tests.faults.mortal:Kiln"
       process: {kiln}
       settings: {{folder: "{folder}", seconds: 0.04, blind: {blind}, together: {together}}}
-    gauge: {{driver: "tests.faults.mortal:Gauge", settings: {{folder: "{folder}", seconds: 0.04, blind: {blind}}}}}
+    gauge:
+      driver: "tests.faults.mortal:Gauge"
+      settings: {{folder: "{folder}", seconds: 0.04, blind: {blind}, prompt: {prompt}}}
 compute: {{backend: local}}
 """
 
@@ -147,9 +149,10 @@ COLUMNS = ("lost", "twice", "silent", "not_ended", "otherwise")
 
 def campaign_file(folder: Path, *, seed: int, blind: bool, budget: int = BUDGET) -> str:
     """The campaign's text. With an odd seed the kiln fires two samples in one act; with every second pair of seeds its
-    process has a name, as that of many instruments has."""
+    process has a name, as that of many instruments has. With the second and the third seed the gauge is prompt."""
     kiln = "hall" if seed // 2 % 2 else '""'
-    return CAMPAIGN.format(budget=budget, folder=folder, blind=str(blind).lower(), together=1 + seed % 2, kiln=kiln)
+    drivers = {"blind": str(blind).lower(), "together": 1 + seed % 2, "prompt": str(seed % 4 in (1, 2)).lower()}
+    return CAMPAIGN.format(budget=budget, folder=folder, kiln=kiln, **drivers)
 
 
 def live(folder: Path, seed: int, blind: bool, points: list[Point], undisturbed: list[str] | None) -> Outcome:

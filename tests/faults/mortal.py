@@ -13,12 +13,14 @@ from tests.faults.fuse import wrap_host
 
 
 class _Mortal:
-    """The act is one line in the book, on disk at once. ``blind``: no sensor tells afterwards what was done."""
+    """The act is one line in the book, on disk at once. ``blind``: no sensor tells afterwards what was done;
+    ``prompt``: as in ``Driver``."""
 
     name: str
     capability: Capability
 
-    def __init__(self, *, workdir: Path, folder: str, seconds: float, blind: bool) -> None:
+    def __init__(self, *, workdir: Path, folder: str, seconds: float, blind: bool, prompt: bool = False) -> None:
+        self.prompt = prompt
         self._book = Path(folder) / f"{self.name}.jsonl"
         self._seconds, self._blind = seconds, blind
         self._fuses = wrap_host(Path(folder), self.name)

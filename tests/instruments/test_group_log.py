@@ -12,7 +12,7 @@ import pytest
 
 from instruments.arrays import from_array
 from instruments.errors import LabError
-from instruments.group_log import MAX_BYTES, GroupLog, records
+from instruments.group_log import MAX_BYTES, GroupLog, Record, records
 from instruments.ledger import Ledger, starts
 from instruments.messages import Command, Report
 
@@ -144,7 +144,7 @@ def test_those_who_wait_for_the_disk_share_the_next_fsync(cut, monkeypatch):
         real(descriptor)
 
     monkeypatch.setattr(os, "fdatasync", slow)
-    heads = [{"instrument": "a", "epoch": 1}] * 9
+    heads = [Record({"instrument": "a", "epoch": 1})] * 9
     threads = [threading.Thread(target=cut.log.append, args=(head,)) for head in heads]
     threads[0].start()
     while not calls:
@@ -163,7 +163,7 @@ def test_those_who_wait_for_the_disk_share_the_next_fsync(cut, monkeypatch):
 def test_a_long_file_is_left_and_deleted_once_the_ledgers_have_its_content(cut):
     first = cut.log.file
     cut.ledgers["a"].start(command("c1"), 1)
-    cut.log.append({"instrument": "b", "done": []}, [bytes(MAX_BYTES)])
+    cut.log.append(Record({"instrument": "b", "done": []}, [bytes(MAX_BYTES)]))
     cut.log.tidy()
     assert not first.exists() and cut.log.file != first
     cut.remember()
