@@ -62,7 +62,7 @@ class Bench:
     def finish(self, who: str = "nobody", when: str = "after", number: int = 0) -> tuple[int, str, str]:
         """Run to the end of the process; return its exit code and output."""
         process = self.start(who, when, number)
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=240)
         return process.returncode, out, err
 
     def resume_until_finished(self, times: int = 3) -> State:

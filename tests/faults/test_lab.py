@@ -16,6 +16,7 @@ import pytest
 from controller.labdir import LabDirectory
 from controller.run import begin
 from controller.rundir import RunDirectory
+from instruments.last_word import read_last_word
 from instruments.ledger import starts
 from instruments.process import living_holder
 from tests.faults.lab import CAMPAIGN, DEFAULTS, ROOT
@@ -326,7 +327,8 @@ def test_a_person_sees_all_evidence_and_gives_a_verdict_while_the_controller_goe
     one = shared.run("one", budget=3)
     shared.close()
     first = resume(one)
-    wait_until(lambda: (shared.lab.path / "hosts" / "kiln" / "last_word.json").exists() and shared.fired())
+    kiln = shared.lab.path / "hosts" / "kiln"
+    wait_until(lambda: shared.fired() and {"progress", "facts"} <= set(read_last_word(kiln)))
     pid = shared.host("kiln")
     assert pid is not None
     os.kill(pid, signal.SIGKILL)

@@ -122,7 +122,9 @@ def test_leftover_that_boils_below_the_firing_temperature_is_gone(tmp_path, trut
     assert {phase.formula for phase in sample.phases if phase.mass_fraction > 1e-4} == {"Ba", "Ti"}
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None, max_examples=40
+)
 @given(
     grams=st.tuples(*[st.floats(0.05, 10)] * 2),
     energy=st.floats(-0.5, 0.5),

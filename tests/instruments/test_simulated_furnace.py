@@ -92,7 +92,9 @@ def test_too_few_melts_or_too_cold_an_arc_leave_elements_behind(tmp_path, truth)
     assert fraction(driver, "cold") < fraction(driver, "good")
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None, max_examples=40
+)
 @given(
     grams=st.tuples(*[st.floats(0.05, 10)] * 3),
     energy=st.floats(-0.5, 0.5),
