@@ -19,7 +19,7 @@ from controller.rundir import RunDirectory
 from instruments.last_word import read_last_word
 from instruments.ledger import starts
 from instruments.process import living_holder
-from tests.faults.lab import CAMPAIGN, DEFAULTS, ROOT
+from tests.faults.lab import CAMPAIGN, DEFAULTS, ROOT, SHELF
 from tests.faults.test_estop import said
 from tests.faults.test_signals import athanor, wait_until
 
@@ -48,6 +48,7 @@ class SharedLab:
         """Begin a run; nothing runs yet."""
         head, _, tail = CAMPAIGN.format(**{**DEFAULTS, "budget": budget, "bench": ""}).partition("lab:\n")
         file = self.folder / f"{name}.yaml"
+        (self.folder / "shelf.csv").write_text(SHELF)
         file.write_text(f"{head}lab: north\ncompute: {{backend: local}}\n".replace("name: kiln", f"name: {name}"))
         assert "compute" in tail
         directory = RunDirectory(self.folder / name)
