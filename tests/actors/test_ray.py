@@ -37,12 +37,12 @@ def kill_ray() -> int:
     return len(victims)
 
 
-def before_and_after_a_kill(given: ScienceSpec, ask: Callable[[Pipeline], Awaitable[Any]]) -> list[Any]:
+def before_and_after_a_kill(given: ScienceSpec, ask: Callable[[Pipeline], Awaitable[Any]], cpus: int) -> list[Any]:
     """Two answers of one pipeline; between them every process of Ray is killed."""
     restarts: list[str] = []
 
     async def work() -> list[Any]:
-        pipeline = Pipeline(given, RayCrew(cpus=2), on_restart=restarts.append)
+        pipeline = Pipeline(given, RayCrew(cpus=cpus), on_restart=restarts.append)
         try:
             before = await ask(pipeline)
             found = listeners(os.getpid())
@@ -67,7 +67,7 @@ def test_ray_plans_as_the_local_crew_does_also_after_all_its_processes_were_kill
 
     local = asyncio.run(local_answer(given, ask))
     assert [step.capability for step in local.steps] == ["heat"]
-    assert before_and_after_a_kill(given, ask) == [local, local]
+    assert before_and_after_a_kill(given, ask, cpus=1) == [local, local]
 
 
 @pytest.mark.slow
@@ -76,7 +76,7 @@ def test_ray_chooses_as_the_local_crew_does_also_after_all_its_processes_were_ki
         return (await pipeline.choose(order())).choices
 
     local = asyncio.run(local_answer(spec(), ask))
-    assert before_and_after_a_kill(spec(), ask) == [local, local]
+    assert before_and_after_a_kill(spec(), ask, cpus=2) == [local, local]
 
 
 async def local_answer(given: ScienceSpec, ask: Callable[[Pipeline], Awaitable[Any]]) -> Any:
