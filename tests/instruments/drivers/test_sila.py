@@ -41,10 +41,10 @@ class Hotplate:
         return [Capability("warm", {"temperature_C": Limit(0, 300)}, {"reached_C": Limit()})]
 
     def run(self, job, progress):
+        self.stopped.clear()
         self.ran.append(job.command_id)
         if job.parameters.get("break"):
             raise RuntimeError("the plate is cracked")
-        self.stopped.clear()
         if self.stopped.wait(float(job.parameters.get("wait_s", 0.0))):
             return Outcome("failed", message="stopped")
         return Outcome("ok", {"reached_C": job.parameters["temperature_C"]})
