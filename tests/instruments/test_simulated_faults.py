@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from simulated_lab import heusler, material, melt, put_mixture, quiet
+from simulated_lab import heusler, material, melt, put_mixture, quiet, stopping
 
 from instruments.driver import Job
 from instruments.simulated.arc_furnace import ArcFurnace
@@ -57,17 +57,8 @@ def test_a_slow_job_comes_late_and_a_stop_ends_it(tmp_path):
     assert driver.run(measure(), quiet).status == "ok"
     assert time.monotonic() - begun >= 0.2
     driver.slow_s = 60.0
-    over = threading.Event()
-
-    def stop() -> None:
-        while not over.wait(0.05):
-            driver.stop()  # again and again, as a host does: one that comes before the job has begun is forgotten
-
-    stopper = threading.Thread(target=stop)
-    stopper.start()
-    assert "stopped before anything" in driver.run(measure(), quiet).message
-    over.set()
-    stopper.join()
+    with stopping(driver):
+        assert "stopped before anything" in driver.run(measure(), quiet).message
 
 
 def test_a_dropped_job_is_done_and_answers_only_after_a_stop(tmp_path):
