@@ -7,8 +7,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,31 +18,20 @@ from controller.science import check_science
 from controller.state import State
 from models.screening import screen
 from models.spaces import build_space
+from tests.command_line import ROOT, athanor, athanor_here
 
-ROOT = Path(__file__).resolve().parents[1]
 CAMPAIGNS = sorted((ROOT / "campaigns").glob("*.yaml"))
 TO_RUN = [path.stem for path in CAMPAIGNS if path.stem != "heusler-magnets"]
 """All but the one that `make run` runs."""
-
-
-def athanor(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "controller.cli", *map(str, arguments)],
-        cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=280,
-    )
 
 
 def run_to_its_end(file: Path, folder: Path, budget: int, *more: str) -> tuple[State, dict]:
     """Run a campaign, replay it, and return its state and status."""
     ran = athanor("run", file, "--dir", "run", "--budget", budget, "--quiet", *more, cwd=folder)
     assert ran.returncode == 0, ran.stderr + ran.stdout
-    replayed = athanor("replay", "run", "--quiet", cwd=folder)
+    replayed = athanor_here("replay", "run", "--quiet", cwd=folder)
     assert replayed.returncode == 0, replayed.stderr
-    status = json.loads(athanor("status", "run", "--json", cwd=folder).stdout)
+    status = json.loads(athanor_here("status", "run", "--json", cwd=folder).stdout)
     assert status["state"] == "finished"
     return RunDirectory(folder / "run").load(), status
 
@@ -273,7 +260,7 @@ def test_what_init_writes_runs_with_its_own_acquisition(kind, tmp_path):
 
 
 def written_by_init(kind: str, folder: Path) -> None:
-    assert athanor("init", "mine", "--kind", kind, cwd=folder).returncode == 0
-    checked = athanor("validate", "mine.yaml", cwd=folder)
+    assert athanor_here("init", "mine", "--kind", kind, cwd=folder).returncode == 0
+    checked = athanor_here("validate", "mine.yaml", cwd=folder)
     assert checked.returncode == 0, checked.stderr
     assert "ok. mine" in checked.stdout

@@ -158,7 +158,7 @@ def patiently(directory, journal, state):
         loop = Loop(state, journal, FakeScience(), FakeHands(), patient=True)
         people = asyncio.create_task(hear_people(loop, Mailbox(directory)))
         try:
-            await asyncio.wait_for(loop.run(), 60)
+            await asyncio.wait_for(loop.run(), 180)
         finally:
             people.cancel()
         return loop.state

@@ -3,32 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def athanor(*arguments: object, cwd: Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "controller.cli", *map(str, arguments)],
-        cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **(env or {})},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+from tests.command_line import ROOT, athanor, athanor_here
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a campaign from `athanor init` and a finished run of it."""
     folder = tmp_path_factory.mktemp("cli")
-    assert athanor("init", "search", cwd=folder).returncode == 0
+    assert athanor_here("init", "search", cwd=folder).returncode == 0
     file = folder / "search.yaml"
     file.write_text(file.read_text().replace("{name: pareto, initial: 6}", "{name: random}"))
     ran = athanor("run", "search.yaml", "--dir", "run", "--budget", "4", "--seed", "3", "--quiet", cwd=folder)
@@ -42,7 +30,7 @@ def test_a_new_user_gets_from_init_to_a_finished_run_with_a_report(finished):
 
 
 def test_status_is_one_object_for_programs(finished):
-    status = json.loads(athanor("status", "run", "--json", cwd=finished).stdout)
+    status = json.loads(athanor_here("status", "run", "--json", cwd=finished).stdout)
     assert status["state"] == "finished"
     assert status["experiments"] == 4
     assert len(status["choices"]) == 4
@@ -58,40 +46,47 @@ def test_status_is_readable_for_people(finished):
 
 
 def test_replay_of_a_true_run_says_that_every_decision_is_the_same(finished):
-    replayed = athanor("replay", "run", cwd=finished)
+    replayed = athanor_here("replay", "run", cwd=finished)
     assert replayed.returncode == 0, replayed.stderr
     assert "every one is the same" in replayed.stdout
 
 
 def test_resume_of_a_finished_run_does_nothing_and_succeeds(finished):
-    before = json.loads(athanor("status", "run", "--json", cwd=finished).stdout)
+    before = json.loads(athanor_here("status", "run", "--json", cwd=finished).stdout)
     assert athanor("resume", "run", "--quiet", cwd=finished).returncode == 0
-    assert json.loads(athanor("status", "run", "--json", cwd=finished).stdout) == before
+    assert json.loads(athanor_here("status", "run", "--json", cwd=finished).stdout) == before
 
 
 def test_a_second_run_in_the_same_directory_is_refused_with_advice(finished):
-    again = athanor("run", "search.yaml", "--dir", "run", "--quiet", cwd=finished)
+    again = athanor_here("run", "search.yaml", "--dir", "run", "--quiet", cwd=finished)
     assert again.returncode == 3
     assert "athanor resume run" in again.stderr
 
 
-def test_the_same_seed_makes_the_same_choices(finished):
-    first = json.loads(athanor("status", "run", "--json", cwd=finished).stdout)["choices"]
-    for name, seed in (("same", "3"), ("other", "4")):
-        done = athanor(
-            "run", "search.yaml", "--dir", name, "--budget", "4", "--seed", seed, "--quiet", "--no-report", cwd=finished
-        )
-        assert done.returncode == 0
-    choices = {n: json.loads(athanor("status", n, "--json", cwd=finished).stdout)["choices"] for n in ("same", "other")}
-    assert choices["same"] == first
-    assert choices["other"] != first
+@pytest.fixture(scope="module")
+def piped(finished: Path) -> str:
+    """What a run with another seed prints into a pipe, as JSON."""
+    words = ("run", "search.yaml", "--dir", "other", "--budget", "4", "--seed", "4", "--json", "--no-report")
+    ran = athanor(*words, cwd=finished)
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout
 
 
-def test_a_pipe_gets_no_control_codes_and_json_is_one_object_a_line(finished):
-    ran = athanor("run", "search.yaml", "--dir", "piped", "--budget", "2", "--json", "--no-report", cwd=finished)
-    assert ran.returncode == 0
-    assert "\x1b" not in ran.stdout
-    assert all(isinstance(json.loads(line), dict) for line in ran.stdout.splitlines())
+def choices(folder: Path, run: str) -> list[str]:
+    return json.loads(athanor_here("status", run, "--json", cwd=folder).stdout)["choices"]
+
+
+def test_the_same_seed_makes_the_same_choices(finished, piped):
+    words = ("run", "search.yaml", "--dir", "same", "--budget", "4", "--seed", "3", "--quiet", "--no-report")
+    assert athanor(*words, cwd=finished).returncode == 0
+    assert choices(finished, "same") == choices(finished, "run")
+    assert choices(finished, "other") != choices(finished, "run")
+
+
+def test_a_pipe_gets_no_control_codes_and_json_is_one_object_a_line(piped):
+    assert "\x1b" not in piped
+    assert piped.splitlines()
+    assert all(isinstance(json.loads(line), dict) for line in piped.splitlines())
 
 
 @pytest.mark.parametrize(
@@ -107,7 +102,7 @@ def test_a_pipe_gets_no_control_codes_and_json_is_one_object_a_line(finished):
     ],
 )
 def test_bad_input_gets_a_clear_message_and_its_exit_code(finished, arguments, code, said):
-    failed = athanor(*arguments, cwd=finished)
+    failed = athanor_here(*arguments, cwd=finished)
     assert failed.returncode == code
     assert said in failed.stderr
     assert "Traceback" not in failed.stderr

@@ -35,7 +35,7 @@ def make(tmp_path):
 
 
 def wait(hosts, wanted=lambda pids: all(pids.values())):
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 60
     while not wanted(hosts.pids()):
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -74,7 +74,7 @@ def test_instruments_may_share_a_process_and_then_end_together(make):
 def test_a_driver_that_does_not_load_ends_the_process_that_it_shares(make):
     hosts = make(process="pc", driver="no.such:Driver")
     hosts.start()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while (process := next(iter(hosts._hosts.values())).process) is None or process.poll() is None:
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -101,19 +101,20 @@ def test_a_host_is_not_started_twice_while_it_is_still_coming_up(make):
 
 
 def test_a_dead_host_is_started_again_after_a_pause_that_grows(make):
-    events = []
+    events, killed = [], []
     hosts = make(names=("a",), on_event=lambda *event: events.append((time.monotonic(), *event)))
     hosts.start()
     for _ in range(2):
         pid = wait(hosts)["a"]
+        killed.append(time.monotonic())
         os.kill(pid, signal.SIGKILL)
         wait(hosts, lambda pids, pid=pid: pids["a"] != pid)
         while hosts.supervise() != ["a"]:
             time.sleep(0.02)
     wait(hosts)
-    ended = [at for at, kind, *_ in events if kind == "host-ended"]
+    assert [kind for _, kind, *_ in events].count("host-ended") == 2
     started = [at for at, kind, *_ in events if kind == "host-started"][1:]
-    pauses = [b - a for a, b in zip(ended, started, strict=True)]
+    pauses = [b - a for a, b in zip(killed, started, strict=True)]
     assert pauses[0] >= 0.5
     assert pauses[1] >= 1.0
 
@@ -140,6 +141,5 @@ def test_hosts_left_on_purpose_live_on_and_are_found_by_the_next_controller(make
 def test_a_host_without_a_controller_ends_by_itself(make):
     hosts = make(names=("a",), lease_s=0.1, linger_s=0.3, heartbeat_s=0.05)
     hosts.start()
-    wait(hosts)
-    wait(hosts, lambda pids: pids["a"] is None)
-    assert "no controller" in (hosts.folder / "a.log").read_text()
+    log = hosts.folder / "a.log"
+    wait(hosts, lambda pids: pids["a"] is None and "no controller" in log.read_text())

@@ -22,7 +22,10 @@ from instruments.messages import Command, command_id
 
 
 class Toy:
-    """Writes each act to ``acts.log``, so that a test can count what really happened."""
+    """Writes each act to ``acts.log``, so that a test can count what really happened.
+
+    A command may ask for ``sleep_s``; ``until`` (a path: it acts until that exists); ``crash``, ``raise``, ``nan``...
+    """
 
     def __init__(self, *, workdir: Path, inspect: str = "unknown", slow_stop_s: float = 0.0, prompt: bool = False):
         self.prompt = prompt
@@ -48,6 +51,8 @@ class Toy:
             os.kill(os.getpid(), signal.SIGKILL)
         if "raise" in asked:
             raise RuntimeError(asked["raise"])
+        while not Path(asked.get("until", ".")).exists() and not self.stopped.wait(0.02):
+            pass
         if self.stopped.wait(asked.get("sleep_s", 0.0)):
             return Outcome("failed", message="stopped")
         readings = {"reading": float("nan") if asked.get("nan") else 1.0}
@@ -94,13 +99,13 @@ class Lab:
             endpoint_file=self.endpoint_file,
             heartbeat_s=self.heartbeat_s,
             lease_s=lease_s,
-            linger_s=20.0,
+            linger_s=60.0,
             on_event=lambda *event: self.events.append(event),
         )
         self.dispatcher = self.new_dispatcher()
 
     def new_dispatcher(self, epoch: int = 1, **settings: Any) -> Dispatcher:
-        given = {"heartbeat_s": self.heartbeat_s, "resend_s": 0.3, "loss_timeout_s": 20.0, **settings}
+        given = {"heartbeat_s": self.heartbeat_s, "resend_s": 0.3, "loss_timeout_s": 60.0, **settings}
         return Dispatcher(
             keys=self.keys,
             epoch=epoch,
@@ -141,7 +146,7 @@ class Lab:
         self.hosts.start()
         for name in self.names:
             self.dispatcher.instruments[name].connected = False
-        await self.dispatcher.wait_for(self.names, 20)
+        await self.dispatcher.wait_for(self.names, 60)
 
     def acts(self, name: str = "toy") -> list[str]:
         """Ids of the commands that the driver acted on, in order."""
@@ -164,7 +169,7 @@ async def lab(folder: Path, **settings: Any) -> AsyncIterator[Lab]:
     try:
         await one.dispatcher.start()
         one.hosts.start()
-        await one.dispatcher.wait_for(one.names, 20)
+        await one.dispatcher.wait_for(one.names, 60)
         yield one
     finally:
         await one.dispatcher.close(release=True)

@@ -121,26 +121,6 @@ class MumblingGauge(Gauge):
         return nonsense.get(self.calls - 1, outcome)
 
 
-class StoppableKiln(Kiln):
-    """A kiln that heeds its stop: it cools down amid the firing, and says that the firing failed."""
-
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(**settings)
-        self._stopped = threading.Event()
-
-    def run(self, job: Job, progress: Progress) -> Outcome:
-        self._stopped.clear()
-        seconds, self.seconds = self.seconds, 0.0
-        try:
-            outcome = super().run(job, progress)
-        finally:
-            self.seconds = seconds
-        return Outcome("failed", message="cooled down") if self._stopped.wait(seconds) else outcome
-
-    def stop(self) -> None:
-        self._stopped.set()
-
-
 class GatedKiln(Kiln):
     """A kiln that goes on firing while the bench has a file ``closed``: a test need not hurry. Heeds its stop."""
 

@@ -28,7 +28,7 @@ class ForeignLab:
         self.dispatcher = self.new_dispatcher(1)
 
     def new_dispatcher(self, epoch: int, **settings: Any) -> Dispatcher:
-        given = {"heartbeat_s": 0.1, "resend_s": 0.3, "loss_timeout_s": 20.0, **settings}
+        given = {"heartbeat_s": 0.1, "resend_s": 0.3, "loss_timeout_s": 60.0, **settings}
         return Dispatcher(
             keys=self.keys,
             epoch=epoch,
@@ -42,7 +42,7 @@ class ForeignLab:
         await self.dispatcher.close(release=False)
         self.dispatcher = self.new_dispatcher(epoch)
         await self.dispatcher.start()
-        await self.dispatcher.wait_for(["toy"], 20)
+        await self.dispatcher.wait_for(["toy"], 60)
 
     def start_host(self) -> None:
         arguments = ["toy", str(self.keys), str(self.endpoints), str(self.folder / "ledger.jsonl"), "0.1"]
@@ -82,7 +82,7 @@ async def foreign_lab(folder: Path) -> AsyncIterator[ForeignLab]:
     await lab.dispatcher.start()
     lab.start_host()
     try:
-        await lab.dispatcher.wait_for(["toy"], 20)
+        await lab.dispatcher.wait_for(["toy"], 60)
         yield lab
     finally:
         await lab.dispatcher.close(release=True)

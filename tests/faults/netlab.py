@@ -62,7 +62,7 @@ class FarLab(toy_lab.Lab):
         return (self.folder / "hosts" / f"{name}.log").read_text()
 
 
-async def until(true: Callable[[], object], seconds: float = 40) -> None:
+async def until(true: Callable[[], object], seconds: float = 120) -> None:
     """Wait for something that must come true."""
     async with asyncio.timeout(seconds):
         while not true():

@@ -44,7 +44,7 @@ def test_a_running_campaign_listens_at_two_doors_on_loopback_and_answers_no_stra
         assert raw_answer(door.port, b"\x16\x03\x01" + bytes(200)) in (b"", raw_answer(door.port, b"")), (
             "junk is told what silence is told: the greeting of ZMTP at most"
         )
-    _, err = controller.communicate(timeout=60)
+    _, err = controller.communicate(timeout=180)
     assert controller.returncode == 0, err
     assert len(bench.run.load().observations) == 3, "the strangers disturbed nothing"
 
@@ -84,7 +84,7 @@ def test_the_doors_of_ray_are_on_loopback_and_ask_for_a_token(tmp_path):
     }, "every service was found and knocked at"
     harmless = RPC_KNOCKS[:1]
     assert any("OK" in rpc_answers(door.port, token, harmless).values() for door in found), "the token opens"
-    _, err = controller.communicate(timeout=120)
+    _, err = controller.communicate(timeout=180)
     assert controller.returncode == 0, err
     assert not folder.exists()
     assert not os.path.exists("/tmp/pwned")

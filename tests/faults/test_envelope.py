@@ -6,7 +6,7 @@ import json
 
 from controller.run import begin
 from controller.rundir import RunDirectory
-from tests.faults.lab import CAMPAIGN, DEFAULTS, Bench
+from tests.faults.lab import Bench
 
 
 class Guarded(Bench):
@@ -14,10 +14,7 @@ class Guarded(Bench):
 
     def __init__(self, folder, section: str) -> None:
         self.folder, self.run = folder, RunDirectory(folder / "run")
-        file = folder / "kiln.yaml"
-        text = CAMPAIGN.format(**{**DEFAULTS, "budget": 8, "bench": folder})
-        file.write_text(f"{text}safety: {section}\n")
-        begin(file, self.run, seed=None, budget=None)
+        begin(self.campaign(f"safety: {section}\n", budget=8), self.run, seed=None, budget=None)
 
 
 def test_nothing_outside_the_envelope_is_ever_fired(tmp_path):

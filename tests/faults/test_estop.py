@@ -6,10 +6,14 @@ import json
 import os
 import signal
 import stat
+import subprocess
+from pathlib import Path
 
 import pytest
 
 from instruments.ledger import Ledger
+from tests.command_line import athanor as athanor_process
+from tests.command_line import athanor_here
 from tests.faults.lab import Bench
 from tests.faults.test_signals import athanor, wait_until
 from tests.faults.victim import host_pid
@@ -21,28 +25,30 @@ def fired(bench: Bench) -> list[str]:
 
 
 def said(*arguments: object) -> tuple[int, str, str]:
-    process = athanor(*arguments)
-    out, err = process.communicate(timeout=180)
-    return process.returncode, out, err
+    """A person's command: its exit code and what it says. It needs no process, but for those that run campaigns."""
+    done = athanor_process(*arguments) if arguments[0] in ("run", "resume") else athanor_here(*arguments)
+    return done.returncode, done.stdout, done.stderr
 
 
-def stopped_amid_a_firing(bench: Bench) -> tuple[int, dict, str]:
-    """Run, and stop while the kiln fires: exit code and object of the stop, and the last words."""
+def amid_a_firing(folder: Path, budget: int = 4) -> tuple[Bench, subprocess.Popen[str]]:
+    """A campaign whose kiln fires until it is stopped, or its gate opened, and the controller that runs it."""
+    bench = Bench(folder, kiln="GatedKiln", budget=budget)
+    (folder / "closed").touch()
     controller = athanor("resume", bench.run.path, "--quiet", "--no-report")
     wait_until(lambda: fired(bench))
-    code, out, err = said("stop", bench.run.path, "--by", "Ada", "--reason", "smoke", "--json")
-    _, last = controller.communicate(timeout=60)
-    assert controller.returncode == 5, last
-    return code, json.loads(out or "{}"), err + last
+    return bench, controller
 
 
 def test_a_stop_from_another_process_reaches_every_instrument_and_holds_until_a_person_has_judged_and_reset(tmp_path):
-    bench = Bench(tmp_path, seconds=3.0, kiln="StoppableKiln", budget=4)
+    bench, controller = amid_a_firing(tmp_path)
     key = bench.run.lab / "keys" / "operator.key"
     assert stat.S_IMODE(key.stat().st_mode) == 0o600, "the operator's key is made with the run, for its owner alone"
 
-    code, answer, words = stopped_amid_a_firing(bench)
-    assert (code, answer["through"], answer["latched"]) == (0, "controller", True)
+    code, out, err = said("stop", bench.run.path, "--by", "Ada", "--reason", "smoke", "--json")
+    _, words = controller.communicate(timeout=180)
+    assert controller.returncode == 5, words
+    answer = json.loads(out)
+    assert (code, answer["through"], answer["latched"]) == (0, "controller", True), err
     assert set(answer["acknowledged_ms"]) == {"kiln", "gauge"}
     assert all(isinstance(ms, float) for ms in answer["acknowledged_ms"].values())
     assert "emergency stop is latched (by operator, Ada: smoke)" in words
@@ -64,6 +70,7 @@ def test_a_stop_from_another_process_reaches_every_instrument_and_holds_until_a_
     assert len(fired(bench)) == done
     assert said("reset", bench.run.path, "--by", "Ada", "--reason", "it was steam")[0] == 0
 
+    (tmp_path / "closed").unlink()
     assert len(bench.resume_until_finished(1).observations) == 4
     bench.check_nothing_physical_was_repeated()
     code, _, err = said("replay", bench.run.path, "--quiet")
@@ -72,13 +79,11 @@ def test_a_stop_from_another_process_reaches_every_instrument_and_holds_until_a_
 
 @pytest.mark.slow
 def test_ctrl_c_twice_is_the_same_stop(tmp_path):
-    bench = Bench(tmp_path, seconds=3.0, kiln="StoppableKiln", budget=4)
-    controller = athanor("resume", bench.run.path, "--quiet", "--no-report")
-    wait_until(lambda: fired(bench))
+    bench, controller = amid_a_firing(tmp_path)
     controller.send_signal(signal.SIGINT)
     wait_until(lambda: bench.run.load().stopping)
     controller.send_signal(signal.SIGINT)
-    _, err = controller.communicate(timeout=60)
+    _, err = controller.communicate(timeout=180)
     assert controller.returncode == 5, err
     state = bench.run.load()
     assert state.latched is not None
@@ -88,11 +93,9 @@ def test_ctrl_c_twice_is_the_same_stop(tmp_path):
 
 
 def test_without_a_controller_the_hosts_are_told_by_signal_and_the_stop_is_latched_everywhere(tmp_path):
-    bench = Bench(tmp_path, seconds=8.0, kiln="StoppableKiln", budget=4)
-    controller = athanor("resume", bench.run.path, "--quiet", "--no-report")
-    wait_until(lambda: fired(bench))
+    bench, controller = amid_a_firing(tmp_path)
     controller.kill()
-    controller.communicate(timeout=60)
+    controller.communicate(timeout=180)
     code, out, err = said("stop", bench.run.path, "--by", "Ada", "--reason", "smoke", "--json")
     answer = json.loads(out)
     assert (code, answer["through"], answer["latched"]) == (0, "signal", True), err
@@ -110,9 +113,7 @@ def test_without_a_controller_the_hosts_are_told_by_signal_and_the_stop_is_latch
 
 @pytest.mark.slow
 def test_a_controller_that_hangs_is_passed_over_and_cannot_command_when_it_wakes(tmp_path):
-    bench = Bench(tmp_path, seconds=1.0, kiln="StoppableKiln", budget=6)
-    controller = athanor("resume", bench.run.path, "--quiet", "--no-report")
-    wait_until(lambda: fired(bench))
+    bench, controller = amid_a_firing(tmp_path, budget=6)
     controller.send_signal(signal.SIGSTOP)
     try:
         code, out, _ = said("stop", bench.run.path, "--by", "Ada", "--json")
@@ -128,9 +129,7 @@ def test_a_controller_that_hangs_is_passed_over_and_cannot_command_when_it_wakes
 
 @pytest.mark.slow
 def test_an_instrument_that_cannot_answer_is_named_and_the_exit_code_says_so(tmp_path):
-    bench = Bench(tmp_path, seconds=4.0, kiln="StoppableKiln", budget=4)
-    controller = athanor("resume", bench.run.path, "--quiet", "--no-report")
-    wait_until(lambda: fired(bench))
+    bench, controller = amid_a_firing(tmp_path)
     gauge = host_pid(bench.run.path, "gauge")
     assert gauge is not None
     os.kill(gauge, signal.SIGSTOP)

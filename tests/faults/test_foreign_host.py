@@ -16,7 +16,7 @@ from tests.faults.foreign import EXAMPLE, foreign_lab
 def with_foreign_host(folder, scene):
     async def run():
         async with foreign_lab(folder) as lab:
-            await asyncio.wait_for(scene(lab), 60)
+            await asyncio.wait_for(scene(lab), 200)
 
     asyncio.run(run())
 
@@ -127,7 +127,7 @@ def test_released_it_ends_and_its_ledger_says_all(tmp_path):
         await lab.dispatcher.acknowledge("toy", report.command_id)
         hosts.append(lab.host)
         await lab.dispatcher.close(release=True)
-        await asyncio.to_thread(lab.host.wait, 20)
+        await asyncio.to_thread(lab.host.wait, 60)
 
     with_foreign_host(tmp_path, scene)
     assert hosts[0].returncode == 0

@@ -16,9 +16,10 @@ import pytest
 from controller.labdir import LabDirectory
 from controller.run import begin
 from controller.rundir import RunDirectory
+from instruments.last_word import read_last_word
 from instruments.ledger import starts
 from instruments.process import living_holder
-from tests.faults.lab import CAMPAIGN, DEFAULTS, ROOT
+from tests.faults.lab import CAMPAIGN, DEFAULTS, ROOT, SHELF
 from tests.faults.test_estop import said
 from tests.faults.test_signals import athanor, wait_until
 
@@ -47,6 +48,7 @@ class SharedLab:
         """Begin a run; nothing runs yet."""
         head, _, tail = CAMPAIGN.format(**{**DEFAULTS, "budget": budget, "bench": ""}).partition("lab:\n")
         file = self.folder / f"{name}.yaml"
+        (self.folder / "shelf.csv").write_text(SHELF)
         file.write_text(f"{head}lab: north\ncompute: {{backend: local}}\n".replace("name: kiln", f"name: {name}"))
         assert "compute" in tail
         directory = RunDirectory(self.folder / name)
@@ -326,7 +328,8 @@ def test_a_person_sees_all_evidence_and_gives_a_verdict_while_the_controller_goe
     one = shared.run("one", budget=3)
     shared.close()
     first = resume(one)
-    wait_until(lambda: (shared.lab.path / "hosts" / "kiln" / "last_word.json").exists() and shared.fired())
+    kiln = shared.lab.path / "hosts" / "kiln"
+    wait_until(lambda: shared.fired() and {"progress", "facts"} <= set(read_last_word(kiln)))
     pid = shared.host("kiln")
     assert pid is not None
     os.kill(pid, signal.SIGKILL)

@@ -23,7 +23,7 @@ from tests.faults.proxy import CALM, Weather
 
 def in_far_lab(folder, scene, **settings):
     async def run():
-        async with far_lab(folder, **settings) as lab, asyncio.timeout(100):
+        async with far_lab(folder, **settings) as lab, asyncio.timeout(200):
             await scene(lab)
 
     asyncio.run(run())
@@ -40,12 +40,15 @@ def test_e3_a_partition_lets_the_step_end_starts_nothing_new_and_loses_nothing(t
         pytest.skip(f"{reason}; the stalling proxy stands in")
 
     async def scene(lab):
-        first, waiting, later = lab.command("e1", sleep_s=2.0), lab.command("e2"), lab.command("e3")
+        gate = tmp_path / "gate"
+        first, waiting, later = lab.command("e1", until=str(gate)), lab.command("e2"), lab.command("e3")
         tasks = [asyncio.create_task(lab.dispatcher.execute("far", x)) for x in (first, waiting)]
         await until(lambda: first.command_id in lab.acts() and waiting.command_id in lab.entries())
         lab.part()
         tasks.append(asyncio.create_task(lab.dispatcher.execute("far", later)))
         assert (await lab.dispatcher.execute("near", lab.command("e4"))).status == "ok", "the others go on"
+        await asyncio.sleep(1.3)  # longer than the lease
+        gate.touch()
         await until(lambda: "going to the safe state" in lab.log())
         assert lab.acts() == [first.command_id], "no new act without a lease"
         assert lab.entries()[first.command_id] == {"state": "done", "starts": 1, "acknowledged": False}
@@ -237,6 +240,6 @@ def test_the_endpoint_file_of_the_proxy_is_not_the_controllers(tmp_path):
         assert json.loads((tmp_path / "shown.json").read_text()) != real
         lab.part()
         await until(lambda: not lab.dispatcher.instruments["far"].connected)
-        assert lab.dispatcher.instruments["near"].connected
+        await until(lambda: lab.dispatcher.instruments["near"].connected)
 
     in_far_lab(tmp_path, scene)

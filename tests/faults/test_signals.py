@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.command_line import athanor_here
 from tests.faults.lab import ROOT, Bench
 
 
@@ -41,21 +42,19 @@ def test_a_second_controller_is_told_who_holds_the_run_and_a_signal_stops_in_ord
     wait_until(lambda: (tmp_path / "fired.jsonl").exists())
 
     second = athanor("resume", bench.run.path, "--quiet")
-    _, err = second.communicate(timeout=60)
+    _, err = second.communicate(timeout=180)
     assert second.returncode == 3
     assert f"another controller holds this lab (process {first.pid}" in err
 
-    status, _ = athanor("status", bench.run.path, "--json").communicate(timeout=60)
-    assert json.loads(status)["state"] == "running"
+    assert json.loads(athanor_here("status", bench.run.path, "--json").stdout)["state"] == "running"
 
     first.send_signal(signal.SIGINT)
     wait_until(lambda: bench.run.load().stopping)
     gate.unlink()
-    out, err = first.communicate(timeout=60)
+    out, err = first.communicate(timeout=180)
     assert first.returncode == 4, err
     assert "athanor resume" in out + err
-    status, _ = athanor("status", bench.run.path, "--json").communicate(timeout=60)
-    assert json.loads(status)["state"] == "stopped"
+    assert json.loads(athanor_here("status", bench.run.path, "--json").stdout)["state"] == "stopped"
     state = bench.run.load()
     assert all(command.report is not None for command in state.commands.values()), "steps under way were cut off"
 

@@ -22,7 +22,7 @@ def taken(bench: Bench, *arguments: str, gate: Path | None = None) -> str:
     if gate is not None:
         wait_until(lambda: bench.run.load().stopping)
         gate.unlink()
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=180)
     assert process.returncode == 0, err
     return err
 
@@ -34,7 +34,7 @@ def test_a_controller_that_is_asked_to_yield_finishes_its_steps_and_the_next_one
     wait_until(lambda: fired(bench))
     epoch = bench.run.load().epoch
     assert f"process {first.pid} has yielded" in taken(bench, gate=gate)
-    first.communicate(timeout=60)
+    first.communicate(timeout=180)
     assert first.returncode == 4
     state = bench.run.load()
     assert state.epoch == epoch + 1
@@ -49,7 +49,7 @@ def test_a_controller_that_hangs_is_killed_after_its_grace_and_nothing_is_done_t
     wait_until(lambda: fired(bench))
     first.send_signal(signal.SIGSTOP)
     assert f"process {first.pid} did not yield in 0.5 s and was killed" in taken(bench, "--grace", "0.5")
-    first.communicate(timeout=60)
+    first.communicate(timeout=180)
     assert first.returncode == -signal.SIGKILL
     assert len(bench.run.load().observations) == 4
     bench.check_nothing_physical_was_repeated()

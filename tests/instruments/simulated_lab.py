@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from instruments.driver import Job
@@ -97,3 +100,21 @@ def put_mixture(
         for el, g in balanced_g(target, 1.0).items()
     ]
     world.put(Sample(sample, mass_g, [wanted, *rest], {"status": "ok"}), "by-hand", "test")
+
+
+@contextmanager
+def stopping(driver: Any) -> Iterator[None]:
+    """Stops the driver again and again, as a host does: a stop that comes before the job has begun is forgotten."""
+    over = threading.Event()
+
+    def stop() -> None:
+        while not over.wait(0.1):
+            driver.stop()
+
+    stopper = threading.Thread(target=stop)
+    stopper.start()
+    try:
+        yield
+    finally:
+        over.set()
+        stopper.join()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -140,7 +141,7 @@ def test_those_who_wait_for_the_disk_share_the_next_fsync(cut, monkeypatch):
 
     def slow(descriptor):
         calls.append(descriptor)
-        gate.wait(10)
+        gate.wait(60)
         real(descriptor)
 
     monkeypatch.setattr(os, "fdatasync", slow)
@@ -148,14 +149,14 @@ def test_those_who_wait_for_the_disk_share_the_next_fsync(cut, monkeypatch):
     threads = [threading.Thread(target=cut.log.append, args=(head,)) for head in heads]
     threads[0].start()
     while not calls:
-        pass
+        time.sleep(0.001)
     for thread in threads[1:]:
         thread.start()
     while len(cut.log._queue) < 8:
-        pass
+        time.sleep(0.001)
     gate.set()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert len(calls) == 2
     assert len(list(records(cut.folder))) == 9
 

@@ -1,11 +1,10 @@
 import math
 import re
-import threading
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from simulated_lab import material, quiet
+from simulated_lab import material, quiet, stopping
 
 from instruments.driver import Driver, Job
 from instruments.simulated.box_furnace import BoxFurnace, conversion
@@ -122,7 +121,9 @@ def test_leftover_that_boils_below_the_firing_temperature_is_gone(tmp_path, trut
     assert {phase.formula for phase in sample.phases if phase.mass_fraction > 1e-4} == {"Ba", "Ti"}
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None, max_examples=40
+)
 @given(
     grams=st.tuples(*[st.floats(0.05, 10)] * 2),
     energy=st.floats(-0.5, 0.5),
@@ -222,10 +223,9 @@ def test_it_announces_how_many_crucibles_it_takes_and_what_they_share(tmp_path):
 def test_a_stop_amid_a_batch_leaves_every_sample_unmade(tmp_path, truth):
     driver = furnace(tmp_path, wall_s=30.0)
     jobs = [job("a", 1), job("b", 2)]
-    timer = threading.Timer(0.1, driver.stop)
-    timer.start()
-    assert [o.message for o in driver.run_batch(jobs, quiet)] == ["stopped before anything was done to the sample"] * 2
-    timer.join()
+    with stopping(driver):
+        messages = [o.message for o in driver.run_batch(jobs, quiet)]
+    assert messages == ["stopped before anything was done to the sample"] * 2
     assert driver.world.samples() == []
 
 

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from simulated_lab import heusler, material, melt, put_mixture, quiet
+from simulated_lab import heusler, material, melt, put_mixture, quiet, stopping
 
 from instruments.driver import Job
 from instruments.simulated.arc_furnace import ArcFurnace
@@ -57,10 +57,8 @@ def test_a_slow_job_comes_late_and_a_stop_ends_it(tmp_path):
     assert driver.run(measure(), quiet).status == "ok"
     assert time.monotonic() - begun >= 0.2
     driver.slow_s = 60.0
-    timer = threading.Timer(0.1, driver.stop)
-    timer.start()
-    assert "stopped before anything" in driver.run(measure(), quiet).message
-    timer.join()
+    with stopping(driver):
+        assert "stopped before anything" in driver.run(measure(), quiet).message
 
 
 def test_a_dropped_job_is_done_and_answers_only_after_a_stop(tmp_path):
@@ -69,11 +67,14 @@ def test_a_dropped_job_is_done_and_answers_only_after_a_stop(tmp_path):
     found = []
     thread = threading.Thread(target=lambda: found.append(driver.run(measure(), quiet)))
     thread.start()
+    end = time.monotonic() + 60
+    while driver.world.need("s1").acts(measure().command_id) != 1:
+        assert time.monotonic() < end
+        time.sleep(0.01)
     thread.join(0.3)
     assert thread.is_alive() and not found
-    assert driver.world.need("s1").acts(measure().command_id) == 1
     driver.stop()
-    thread.join(10)
+    thread.join(60)
     assert found[0].status == "ok"
 
 

@@ -1,12 +1,11 @@
 import math
-import threading
 import time
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from simulated_lab import balanced_g, heusler, material, melt, quiet
+from simulated_lab import balanced_g, heusler, material, melt, quiet, stopping
 
 from instruments.driver import Driver
 from instruments.errors import LabError
@@ -92,7 +91,9 @@ def test_too_few_melts_or_too_cold_an_arc_leave_elements_behind(tmp_path, truth)
     assert fraction(driver, "cold") < fraction(driver, "good")
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None, max_examples=40
+)
 @given(
     grams=st.tuples(*[st.floats(0.05, 10)] * 3),
     energy=st.floats(-0.5, 0.5),
@@ -179,8 +180,8 @@ def test_a_second_command_may_not_reuse_a_sample_id(tmp_path, truth):
 
 def test_a_stop_during_the_melt_ends_it_before_anything_is_made(tmp_path, truth):
     driver = furnace(tmp_path, wall_s=30)
-    threading.Timer(0.2, driver.stop).start()
-    outcome = driver.run(melt(TARGET), quiet)
+    with stopping(driver):
+        outcome = driver.run(melt(TARGET), quiet)
     assert outcome.status == "failed" and "stopped" in outcome.message
     assert driver.world.samples() == [] and driver.health()["state"] == "idle"
     driver.wall_s = 0

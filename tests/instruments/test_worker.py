@@ -58,7 +58,7 @@ class Bench:
 
     def next(self, kind):
         while True:
-            event = self.events.get(timeout=5)
+            event = self.events.get(timeout=60)
             if isinstance(event, kind):
                 return event
 
@@ -67,7 +67,7 @@ class Bench:
 
     def close(self):
         self.worker.end()
-        assert self.worker.join(5)
+        assert self.worker.join(60)
         self.ledger.close()
 
 
@@ -198,7 +198,7 @@ def test_a_stop_reaches_a_running_driver_and_marks_its_report(bench):
             released.set()
 
     def act(job):
-        assert released.wait(5)
+        assert released.wait(60)
         return Outcome("failed")
 
     one = bench(Stoppable(act))
@@ -211,8 +211,8 @@ def test_a_stop_reaches_a_running_driver_and_marks_its_report(bench):
 
 def test_a_stop_that_the_driver_forgot_is_repeated(bench):
     def act(job):
-        driver.stops.acquire(timeout=5)
-        assert driver.stops.acquire(timeout=5)
+        driver.stops.acquire(timeout=60)
+        assert driver.stops.acquire(timeout=60)
         return Outcome("failed")
 
     driver = Driver(act)

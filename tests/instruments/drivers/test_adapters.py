@@ -77,7 +77,7 @@ def test_stop_stops_a_moving_motor(bluesky):
     while not driver._find("motor").sets:
         time.sleep(0.005)
     driver.stop()
-    thread.join(5)
+    thread.join(60)
     assert not thread.is_alive() and found[0].status == "failed" and "stopped" in found[0].message
 
 

@@ -66,6 +66,13 @@ class Forgets(Good):
 
 
 class Lies(Good):
+    before_the_act_s = 60.0
+    """In the process that is killed amid the act; here, see ``importable``."""
+
+    def run(self, job, progress):
+        time.sleep(self.before_the_act_s)
+        return super().run(job, progress)
+
     def inspect(self, job):
         return Outcome("ok", {"y": 2 * job.parameters["x"]})
 
@@ -156,18 +163,19 @@ def importable(monkeypatch):
     """The children find this module by its name."""
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
     monkeypatch.setattr(Good, "__module__", "test_conformance")
+    monkeypatch.setattr(Lies, "before_the_act_s", 0.0)
     for cls in (Forgets, Lies, Deaf, Careless, Silent, Twice, Slow, Fickle, Batched, Lopsided):
         monkeypatch.setattr(cls, "__module__", "test_conformance")
 
 
 def test_a_driver_that_keeps_its_promises_passes(tmp_path):
-    assert check(Good, tmp_path) == {}
+    assert check(Good, tmp_path, stop_s=30.0) == {}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("cls", [Good, Batched])
 def test_a_driver_that_keeps_its_promises_passes_in_a_host_too(tmp_path, cls):
-    assert check(cls, tmp_path, hosted=True) == {}
+    assert check(cls, tmp_path, hosted=True, stop_s=30.0) == {}
 
 
 def hosted(cls, tmp_path, stop_s=2.0):
@@ -249,7 +257,13 @@ def test_the_furnace_keeps_them(in_host):
     dial = FaultDial()
     plant = EurothermFurnace(dial, tau_s=0.02)
     with TcpServer(plant, dial) as server:
-        settings = {"host": "127.0.0.1", "port": server.port, "poll_s": 0.02, "max_ramp_C_per_min": 1e6}
+        settings = {
+            "host": "127.0.0.1",
+            "port": server.port,
+            "poll_s": 0.02,
+            "max_ramp_C_per_min": 1e6,
+            "timeout_s": 20.0,
+        }
         job = Job("j", "heat", "s", {"temperature_C": 80.0, "ramp_C_per_min": 2e4, "hold_min": 0.002}, 0)
         results = check_driver(
             ModbusFurnace, settings, job, acts=lambda: plant.writes[REMOTE_SELECT], hosted=in_host, stop_s=30.0
@@ -261,7 +275,7 @@ def test_the_source_meter_and_the_balance_keep_them(in_host):
     meter = SourceMeter()
     with TcpServer(meter) as server:
         job = Job("j", "iv_sweep", "s", {"start_V": 0.0, "stop_V": 1.0, "points": 9, "compliance_A": 0.01}, 0)
-        settings = {"address": f"tcp://127.0.0.1:{server.port}", "timeout_s": 0.5}
+        settings = {"address": f"tcp://127.0.0.1:{server.port}", "timeout_s": 20.0}
         assert (
             failures(
                 check_driver(ScpiSourceMeter, settings, job, acts=lambda: meter.times_on, hosted=in_host, stop_s=30.0)
@@ -271,7 +285,7 @@ def test_the_source_meter_and_the_balance_keep_them(in_host):
     pan = Balance()
     with TcpServer(pan) as server:
         job = Job("j", "tare", "s", {}, 0)
-        settings = {"address": f"tcp://127.0.0.1:{server.port}", "timeout_s": 0.5}
+        settings = {"address": f"tcp://127.0.0.1:{server.port}", "timeout_s": 20.0}
         assert (
             failures(
                 check_driver(MtSicsBalance, settings, job, acts=lambda: len(pan.acted), hosted=in_host, stop_s=30.0)

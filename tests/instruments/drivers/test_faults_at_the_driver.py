@@ -28,6 +28,7 @@ from instruments.simulators.server import TcpServer
 
 IV = {"start_V": 0.5, "stop_V": 1.0, "points": 3, "compliance_A": 0.01}
 HEAT = {"temperature_C": 80.0, "ramp_C_per_min": 12_000.0, "hold_min": 0.001}
+PATIENT_S = 20.0
 
 
 def quiet(fraction: float, message: str) -> None:
@@ -36,10 +37,13 @@ def quiet(fraction: float, message: str) -> None:
 
 @dataclass
 class Bench:
-    """A simulated device, its driver, a job, and the reading that is looked at."""
+    """A simulated device, its driver, a job, and the reading that is looked at.
+
+    ``run`` does the job with a driver that waits so long for an answer (seconds).
+    """
 
     dial: FaultDial
-    run: Callable[[], Outcome]
+    run: Callable[..., Outcome]
     reading: str
     truth: float
     revive: Callable[[], None]
@@ -55,18 +59,21 @@ def bench(request, tmp_path):
         "furnace": lambda: EurothermFurnace(dial, tau_s=0.02),
     }[request.param]()
     with TcpServer(device, dial) as server:
-        driver, capability, given, reading, truth = made(request.param, device, server, tmp_path)
+        _, capability, given, reading, truth = made(request.param, device, server, tmp_path, PATIENT_S)
         jobs = iter(range(1_000))
 
-        def run() -> Outcome:
-            return driver.run(Job(f"c{next(jobs)}", capability, "s", given, 0), quiet)
+        def run(timeout_s: float = PATIENT_S) -> Outcome:
+            driver = made(request.param, device, server, tmp_path, timeout_s)[0]
+            try:
+                return driver.run(Job(f"c{next(jobs)}", capability, "s", given, 0), quiet)
+            finally:
+                driver.close()
 
         yield Bench(dial, run, reading, truth, server.power_on)
-        driver.close()
 
 
-def made(name: str, device: Any, server: TcpServer, folder: Any) -> tuple[Any, str, dict, str, float]:
-    address = {"address": f"tcp://127.0.0.1:{server.port}", "timeout_s": 0.3}
+def made(name: str, device: Any, server: TcpServer, folder: Any, timeout_s: float) -> tuple[Any, str, dict, str, float]:
+    address = {"address": f"tcp://127.0.0.1:{server.port}", "timeout_s": timeout_s}
     if name == "source_meter":
         return ScpiSourceMeter(workdir=folder, **address), "iv_sweep", IV, "max_current_A", 1e-3
     if name == "lcr_meter":
@@ -77,7 +84,8 @@ def made(name: str, device: Any, server: TcpServer, folder: Any) -> tuple[Any, s
     pytest.importorskip("pymodbus", reason="pip install 'athanor[modbus]'")
     from instruments.drivers.modbus_furnace import ModbusFurnace
 
-    fast = {"poll_s": 0.02, "timeout_s": 0.2, "patience_s": 0.4, "settle_min": 0.02, "max_ramp_C_per_min": 1e6}
+    fast = {"poll_s": 0.02, "timeout_s": timeout_s, "patience_s": timeout_s, "settle_min": 0.02}
+    fast["max_ramp_C_per_min"] = 1e6
     driver = ModbusFurnace(workdir=folder, host="127.0.0.1", port=server.port, **fast)  # type: ignore[arg-type]
     driver.close = driver.link.close  # type: ignore[method-assign]
     return driver, "heat", HEAT, "hold_temperature_C", 80.0
@@ -120,9 +128,9 @@ def test_not_a_number_is_never_a_number(bench):
 
 
 def test_a_device_that_answers_late_is_a_fault(bench):
-    bench.dial.slow, bench.dial.slow_s = 1.0, 1.0
+    bench.dial.slow, bench.dial.slow_s = 1.0, 5.0
     with pytest.raises(InstrumentFault, match="no answer"):
-        bench.run()
+        bench.run(timeout_s=0.2)
 
 
 @pytest.mark.parametrize("fault", ["drop", "crash_before", "crash_after"])
@@ -132,7 +140,7 @@ def test_a_device_that_never_answers_is_a_fault_and_works_again_when_it_is_back(
         assert bench.run().status == "ok", "weighing changes nothing, so nothing can crash of it"
         return
     with pytest.raises(InstrumentFault, match=r"no answer|nobody is there|broke|No Modbus|no Modbus"):
-        bench.run()
+        bench.run(timeout_s=0.2)
     setattr(bench.dial, fault, 0.0)
     bench.revive()
     assert bench.run().status == "ok"
@@ -163,15 +171,15 @@ def test_an_opc_ua_server_that_does_not_answer_is_a_fault_and_nobody_can_tell(op
     from instruments.drivers.opcua import OpcUaInstrument
 
     before = opcua.ramps
-    opcua.dial = FaultDial(**{fault: 1.0, "slow_s": 2.0})
-    driver = OpcUaInstrument(workdir=tmp_path, url=opcua.url, timeout_s=0.5, capabilities={"heat": OPCUA})
+    opcua.dial = FaultDial(**{fault: 1.0, "slow_s": 4.0})
+    driver = OpcUaInstrument(workdir=tmp_path, url=opcua.url, timeout_s=1.5, capabilities={"heat": OPCUA})
     job = Job("c", "heat", "s", {"temperature_C": 900.0}, 0)
     with pytest.raises(InstrumentFault, match="look at the server"):
         driver.run(job, quiet)
     assert opcua.ramps - before == acted
     assert driver.inspect(job) is None
     opcua.dial = FaultDial()
-    driver.timeout_s = 5.0
+    driver.timeout_s = PATIENT_S
     assert driver.run(Job("c2", "heat", "s", {"temperature_C": 900.0}, 0), quiet).status == "ok"
     driver.close()
 

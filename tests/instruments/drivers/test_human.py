@@ -48,7 +48,7 @@ def begin(driver, a_job):
 
 
 def asked(path):
-    end = time.monotonic() + 5
+    end = time.monotonic() + 60
     while not (found := open_requests(path)):
         assert time.monotonic() < end
         time.sleep(0.005)
@@ -62,7 +62,7 @@ def test_a_person_is_told_what_to_do_and_says_what_they_saw(person, tmp_path):
     assert request["instruction"] == "Press s1 at 200 MPa for 5 min."
     assert person.health()["open_requests"] == 1
     answer_request(tmp_path, "c/1", who="Ana", readings={"thickness_mm": 1.9}, note="a small crack")
-    thread.join(5)
+    thread.join(60)
     assert found[0].status == "ok" and found[0].readings == {"thickness_mm": 1.9}
     assert found[0].message == "Ana: a small crack" and not open_requests(tmp_path)
 
@@ -73,7 +73,7 @@ def test_a_person_may_say_that_it_failed(person, tmp_path):
     with pytest.raises(Refused, match="why"):
         answer_request(tmp_path, "c/1", who="Ana", readings={}, failed=True)
     answer_request(tmp_path, "c/1", who="Ana", readings={}, failed=True, note="it broke")
-    thread.join(5)
+    thread.join(60)
     assert found[0].status == "failed" and "it broke" in found[0].message
 
 
@@ -93,14 +93,14 @@ def test_an_answer_that_cannot_be_right_is_refused(person, tmp_path, who, readin
     with pytest.raises(Refused, match=says):
         answer_request(tmp_path, "c/1", who=who, readings=readings)
     person.stop()
-    thread.join(5)
+    thread.join(60)
 
 
 def test_stop_withdraws_the_request(person, tmp_path):
     thread, found = begin(person, job())
     asked(tmp_path)
     person.stop()
-    thread.join(5)
+    thread.join(60)
     assert found[0].status == "failed" and "may have begun" in found[0].message
     assert not open_requests(tmp_path)
     with pytest.raises(Refused, match="withdrawn"):
@@ -109,7 +109,7 @@ def test_stop_withdraws_the_request(person, tmp_path):
 
 def test_nobody_answers_and_that_is_a_fault(tmp_path):
     thread, found = begin(Human(workdir=tmp_path, capabilities=CAN, poll_s=0.01, timeout_h=1e-5), job())
-    thread.join(5)
+    thread.join(60)
     assert isinstance(found[0], TimeoutError) and not open_requests(tmp_path)
 
 
@@ -121,7 +121,7 @@ def test_an_answer_given_while_the_host_was_down_is_found(person, tmp_path):
     assert fresh.inspect(job("other")).status == "untouched"
     answer_request(tmp_path, "c/1", who="Ana", readings={"thickness_mm": 2.0})
     assert fresh.inspect(job()).readings == {"thickness_mm": 2.0}
-    thread.join(5)
+    thread.join(60)
     with pytest.raises(Refused, match="already"):
         answer_request(tmp_path, "c/1", who="Ben", readings={"thickness_mm": 3.0})
 
@@ -140,7 +140,7 @@ def test_the_command_line_lists_and_answers(person, tmp_path, capsys):
     assert "Press s1 at 200 MPa" in capsys.readouterr().out
     assert main([str(tmp_path), "c/1", "thickness_mm=x", "--who", "Ana"]) == 2
     assert main([str(tmp_path), "c/1", "thickness_mm=2.5", "--who", "Ana"]) == 0
-    thread.join(5)
+    thread.join(60)
     assert found[0].readings == {"thickness_mm": 2.5}
 
 
