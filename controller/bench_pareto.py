@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from controller.bench_planning import plot_bands
-from models.acquisition.evaluation import Run, interval, play_all
+from models.acquisition.evaluation import Kept, Run, interval, play_all
 from models.acquisition.pareto_evaluation import ParetoTask, regret_curve, run_pareto
 from models.acquisition.pareto_peers import pareto_method
 
@@ -20,12 +20,17 @@ Regrets = dict[str, dict[str, np.ndarray]]
 
 
 def compare(
-    tasks: Sequence[ParetoTask], names: Sequence[str], seeds: int, budget: int, tell: Callable[[str], None]
+    tasks: Sequence[ParetoTask],
+    names: Sequence[str],
+    seeds: int,
+    budget: int,
+    tell: Callable[[str], None],
+    kept: Kept | None = None,
 ) -> Results:
     """Run every method on every pool from the same starts; raises UnknownNameError for a method that is not there."""
     makers = {name: pareto_method(name) for name in names}
     runs = {name: lambda task, seed, make=make: run_pareto(make, task, seed, budget) for name, make in makers.items()}
-    return play_all(tasks, runs, seeds, tell)
+    return play_all(tasks, runs, seeds, tell, kept)
 
 
 def regrets(tasks: Sequence[ParetoTask], results: Results) -> Regrets:

@@ -38,7 +38,12 @@ def read_task(name: str) -> Task:
 
 
 def compare(
-    tasks: Sequence[Task], names: Sequence[str], seeds: int, budget: int, tell: Callable[[str], None]
+    tasks: Sequence[Task],
+    names: Sequence[str],
+    seeds: int,
+    budget: int,
+    tell: Callable[[str], None],
+    kept: evaluation.Kept | None = None,
 ) -> Results:
     """Run every method on every pool from the same starts; raises UnknownNameError for a method that is not there."""
     makers = {name: method(name) for name in names}
@@ -46,7 +51,7 @@ def compare(
         name: lambda task, seed, make=make: evaluation.run_campaign(make, task, seed, budget)
         for name, make in makers.items()
     }
-    return evaluation.play_all(tasks, runs, seeds, tell)
+    return evaluation.play_all(tasks, runs, seeds, tell, kept)
 
 
 def report(tasks: Sequence[Task], results: Results, budget: int) -> str:

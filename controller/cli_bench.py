@@ -34,7 +34,13 @@ def add_bench_commands(commands: Any, add: Callable[..., Any]) -> None:
     planning.add_argument(
         "--budget", type=positive, default=40, help="experiments a campaign, the starting ones counted (40)"
     )
-    planning.add_argument("--out", type=Path, metavar="DIR", help="write curves.csv, curves.png and tables.md here")
+    planning.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="write curves.csv, curves.png and tables.md here, and runs.csv as runs end: those are not repeated, so "
+        "that an interrupted benchmark goes on (take a new folder after changing a planner)",
+    )
     words = "errors, intervals and rates of the models of properties"
     models = add(kinds, "models", _models, words, "athanor bench models speed")
     rest = "what to measure, and its options; `athanor bench models -- --help` names them"
@@ -76,7 +82,7 @@ def _single(arguments: Any) -> str:
     for name in names:
         method(name)  # a wrong name is told before hours are spent
     tasks = [bench.read_task(name) for name in arguments.data or LIANG]
-    results = bench.compare(tasks, names, arguments.seeds, arguments.budget, _tell)
+    results = bench.compare(tasks, names, arguments.seeds, arguments.budget, _tell, _kept(arguments))
     if arguments.out is not None:
         arguments.out.mkdir(parents=True, exist_ok=True)
         bench.write_curves(arguments.out / "curves.csv", tasks, results)
@@ -93,13 +99,24 @@ def _pareto(arguments: Any) -> str:
     for name in names:
         pareto_method(name)
     tasks = [load_pareto_task(name) for name in arguments.data or MULTI]
-    results = bench.compare(tasks, names, arguments.seeds, arguments.budget, _tell)
+    results = bench.compare(tasks, names, arguments.seeds, arguments.budget, _tell, _kept(arguments))
     found = bench.regrets(tasks, results)
     if arguments.out is not None:
         arguments.out.mkdir(parents=True, exist_ok=True)
         bench.write_curves(arguments.out / "curves.csv", tasks, results, found)
         bench.plot_curves(arguments.out / "curves.png", found)
     return bench.report(tasks, results, found)
+
+
+def _kept(arguments: Any) -> Any:
+    """The runs of an earlier try that was interrupted, and where those of this one go."""
+    from models.acquisition.kept_runs import KeptRuns
+
+    path = None if arguments.out is None else arguments.out / ("pareto_runs.csv" if arguments.multi else "runs.csv")
+    kept = KeptRuns(path, arguments.budget)
+    if len(kept):
+        _tell(f"{path}: {len(kept)} runs were played before and are not repeated")
+    return kept
 
 
 def _tell(line: str) -> None:

@@ -67,6 +67,18 @@ class Run:
     cpu_s: tuple[float, ...]
 
 
+class Kept(Protocol):
+    """Where runs are kept as they end (``kept_runs.KeptRuns``)."""
+
+    def get(self, pool: str, method: str, seed: int) -> Run | None:
+        """The run, if it was played before."""
+        ...
+
+    def put(self, pool: str, method: str, seed: int, run: Run) -> None:
+        """Keep a run."""
+        ...
+
+
 def campaigns_folder() -> Path:
     """Return the folder of measured campaigns in ``ATHANOR_DATA``.
 
@@ -165,14 +177,27 @@ def play(suggest: Callable[[list[int]], int], start: Sequence[int], n: int, budg
 
 
 def play_all(
-    tasks: Sequence[Any], methods: dict[str, Callable[[Any, int], Run]], seeds: int, tell: Callable[[str], None]
+    tasks: Sequence[Any],
+    methods: dict[str, Callable[[Any, int], Run]],
+    seeds: int,
+    tell: Callable[[str], None],
+    kept: Kept | None = None,
 ) -> dict[str, dict[str, list[Run]]]:
-    """Method -> task -> one run a seed, of ``methods``: name -> (task, seed) -> run."""
-    results: dict[str, dict[str, list[Run]]] = {name: {} for name in methods}
-    for task in tasks:
-        for name, run in methods.items():
-            results[name][task.name] = [run(task, seed) for seed in range(seeds)]
-            tell(f"{task.name}: {name} done")
+    """Method -> task -> one run a seed, of ``methods``: name -> (task, seed) -> run; what is ``kept`` is not repeated.
+
+    One seed after the other, so that an interrupted benchmark has whole ones.
+    """
+    results: dict[str, dict[str, list[Run]]] = {name: {task.name: [] for task in tasks} for name in methods}
+    for seed in range(seeds):
+        for task in tasks:
+            for name, run in methods.items():
+                found = kept.get(task.name, name, seed) if kept is not None else None
+                if found is None:
+                    found = run(task, seed)
+                    if kept is not None:
+                        kept.put(task.name, name, seed, found)
+                results[name][task.name].append(found)
+        tell(f"seed {seed} of {seeds} done")
     return results
 
 

@@ -31,6 +31,7 @@ class Prior:
         density: mean slope of the value on the log density of the pool (see ``log_density``).
         density_spread: standard deviation of that slope relative to the signal's; 0 with ``density`` 0 turns it off.
         density_floor: standard deviation of the log density up to which it is taken for the pattern of a design.
+        rough: share of the draws with the rough kernel.
     """
 
     lengthscale: float = 0.8
@@ -42,6 +43,7 @@ class Prior:
     density: float = 0.7
     density_spread: float = 0.5
     density_floor: float = 0.2
+    rough: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ class PoolGP:
         """Covariances, shape (particles, rows, columns): one matrix product serves all particles."""
         apart = np.square(self._F[rows][:, None] - self._F[columns][None]).reshape(-1, self._F.shape[1])
         square = np.exp(-2.0 * theta[:, :-1]).astype(dtype) @ apart.T.astype(dtype)
-        half = len(theta) // 2
+        half = round(len(theta) * (1.0 - self.prior.rough))
         smooth, rough = square[:half], square[half:]
         smooth *= 5.0
         r = np.sqrt(smooth)

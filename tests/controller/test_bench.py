@@ -31,6 +31,23 @@ def test_the_command_prints_tables_and_writes_the_curves(hill, tmp_path, capsys)
     assert (tmp_path / "out" / "tables.md").read_text() == printed
 
 
+def test_an_interrupted_benchmark_goes_on_where_it_was(hill, tmp_path, capsys, monkeypatch):
+    words = ["bench", "planning", str(hill), "--methods", "random", "--budget", "6", "--out", str(tmp_path / "out")]
+    played = []
+    once = bench_planning.evaluation.run_campaign
+    monkeypatch.setattr(bench_planning.evaluation, "run_campaign", lambda *a: played.append(a[2]) or once(*a))
+    assert cli.main([*words, "--seeds", "2"]) == 0
+    whole = (tmp_path / "out" / "curves.csv").read_text()
+    capsys.readouterr()
+    assert cli.main([*words, "--seeds", "3"]) == 0
+    assert played == [0, 1, 2]
+    assert "2 runs were played before" in capsys.readouterr().err
+    assert (tmp_path / "out" / "curves.csv").read_text().startswith(whole)
+    (tmp_path / "out" / "runs.csv").write_text("pool,budget\nhill,many\n")
+    assert cli.main([*words, "--seeds", "1"]) == 2
+    assert "runs.csv" in capsys.readouterr().err
+
+
 def test_a_peer_that_is_not_installed_is_named_and_left_out(hill, capsys, monkeypatch):
     monkeypatch.setattr(peers, "_METHODS", {"random": ("numpy", peers.RandomSearch), "far": ("far_away", object)})
     assert cli.main(["bench", "planning", str(hill), "--seeds", "1", "--budget", "4"]) == 0

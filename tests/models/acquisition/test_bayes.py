@@ -362,7 +362,7 @@ def test_an_objective_that_cannot_be_computed_is_an_error():
 number = st.sampled_from([0.0, 1.0, -1.0, 0.3, 1e300, -1e300, 1e-300, 5e8, float("nan"), float("inf")])
 result = st.fixed_dictionaries({}, optional={"M": number, "width": number, "phase": number, "other": number})
 outcome = st.sampled_from(["measured", "measured", "failed_synthesis", "failed_measurement"])
-feature = st.sampled_from([0.0, 1.0, 0.5, -3.0, 1e12])
+feature = st.sampled_from([0.0, 1.0, 0.5, -3.0, 1e12, 1e300, -1e300, float("nan"), float("inf")])
 
 
 @settings(max_examples=40, deadline=None)

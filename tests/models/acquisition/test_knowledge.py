@@ -61,6 +61,21 @@ def test_botorch_sees_the_same_process_with_its_trend_and_its_noises():
         assert torch.allclose(theirs.variance[:, 0].sqrt(), std, atol=1e-5)
 
 
+@pytest.mark.parametrize(("direction", "sign"), [("increasing", 1.0), ("decreasing", -1.0)])
+def test_a_direction_of_the_campaign_is_the_slope_of_its_model(direction, sign):
+    pool = ArrayPool(np.random.default_rng(1).random((30, 2)))
+    seen = [observe(pool, r, {"M": float(sign * pool.features[r, 1])}) for r in range(6)]
+    told = BayesAcquisition([M], monotone={"M": {"x1": direction}})
+    trend = told.beliefs(told.problem(pool, seen, []), 0).surrogates["M"].trend
+    assert trend is not None
+    assert sign * float(trend[1]) > 0.5
+    assert float(trend[0]) == 0.0
+    wrong = BayesAcquisition([M], monotone={"M": {"x1": "decreasing" if sign > 0 else "increasing"}})
+    assert float(wrong.beliefs(wrong.problem(pool, seen, []), 0).surrogates["M"].trend[1]) == pytest.approx(
+        0.0, abs=1e-6
+    )
+
+
 def test_a_direction_leaves_the_choice_to_monte_carlo():
     pool = ArrayPool(np.random.default_rng(1).random((60, 2)))
     seen = [observe(pool, r, {"M": float(pool.features[r, 0] ** 2)}) for r in range(8)]
