@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,15 @@ from models.blocks.boosting import Boosting
 from models.blocks.composition import Compositions, feature_names, magpie_features, parse
 from models.blocks.trained import Stored, part, prefixed, trained
 from models.errors import DataError, NotFittedError
+from models.predictors.fired_compounds import FiredCompounds, fractions_of
 from models.predictors.known_compounds import Compound, KnownCompounds, compound
-from models.synthesis.literature import data_folder
+from models.synthesis.literature import FILES, data_folder, read_recipes
 
 POSITIVES, MP, COD, OXIDES = (
     "synthnn_positive_formulas.parquet", "mp_ehull_by_formula.parquet", "cod_formulas.parquet",
     "ternary_oxides_curated.parquet",
 )  # fmt: skip
-_VERSION = 2
+_VERSION = 3
 _RATIO = 20
 _DRAWN = 4  # generated formulas a positive that are trained on; each stands for _RATIO / _DRAWN
 _MOST = 16_000  # positives that teach
@@ -28,6 +30,8 @@ _LARGEST = 8  # number of atoms of an element in a formula with random proportio
 _WHOLE = 4096
 _KNOWN = 0.99
 _ROUNDS = 100
+_SOLID_STATE = "solid_state"
+_MEMBERS = 2  # sets of trees on ternary oxides, which are few; their mean is asked
 _OXYGEN = 8
 _OTHERWISE = 0.6  # how likely a ternary oxide is made that no solid-state reaction is expected to make
 _PROPERTIES = (
@@ -51,6 +55,8 @@ class SynthNN:
     def __init__(self, *, seed: int = 0) -> None:
         self.seed = seed
         self._known: KnownCompounds | None = None
+        self._recorded: set[Compound] = set()
+        self._fired = FiredCompounds(())
         self._trees: dict[str, Boosting] = {}
 
     @classmethod
@@ -64,10 +70,13 @@ class SynthNN:
         if not (folder / POSITIVES).is_file():
             raise DataError(f"no {POSITIVES} in {folder}; set ATHANOR_DATA to the data folder")
         files = [folder / name for name in (POSITIVES, MP, COD, OXIDES) if (folder / name).is_file()]
+        files += [
+            folder.parent / "synthesis" / name for name in FILES if (folder.parent / "synthesis" / name).is_file()
+        ]
         made = cls()
 
         def train() -> Stored:
-            made.fit(*read_compounds(folder))
+            made.fit(*read_compounds(folder), read_recorded(folder), read_fired(folder))
             return made.arrays()
 
         made.restore(*trained("synthnn", files, {"version": _VERSION, "rounds": _ROUNDS, "seed": 0}, train, minutes=3))
@@ -75,7 +84,8 @@ class SynthNN:
 
     def fit(
         self, positives: Sequence[Compound], unlabelled: Sequence[Compound] = (),
-        oxides: Sequence[tuple[Compound, bool]] = (),
+        oxides: Sequence[tuple[Compound, bool]] = (), recorded: Sequence[Compound] = (),
+        fired: Sequence[Compound] = (),
     ) -> None:  # fmt: skip
         """Learn from compounds with a record.
 
@@ -83,6 +93,9 @@ class SynthNN:
             positives: compounds that have been made.
             unlabelled: calculated compounds without a record.
             oxides: ternary oxides, and whether a solid-state reaction makes them.
+            recorded: further compounds that have been made, minerals and solid solutions among them: they are looked
+                up, but teach nothing.
+            fired: targets of published solid-state reactions.
 
         Raises:
             DataError: fewer than 50 positives.
@@ -92,11 +105,13 @@ class SynthNN:
             raise DataError(f"{len(positives)} compounds are too few to learn from")
         draw = np.random.default_rng(self.seed)
         self._known, self._trees = KnownCompounds(positives), {}
+        self._recorded = set(recorded)
+        self._fired = FiredCompounds(fired)
         teach = [positives[i] for i in draw.permutation(len(positives))[:_MOST]]
         X = self.features(teach)
         generated = generate(positives, _DRAWN * len(teach), draw)
         self._learn("generated", X, self.features(generated), _RATIO / _DRAWN)
-        others = [one for one in dict.fromkeys(unlabelled) if one not in self._known.compounds]
+        others = [one for one in dict.fromkeys(unlabelled) if not self.has_record(one)]
         if len(others) >= 50:
             others = [others[i] for i in draw.permutation(len(others))[:_MOST]]
             self._learn("unlabelled", X, self.features(others), 1.0)
@@ -105,11 +120,26 @@ class SynthNN:
     def fit_oxides(self, oxides: Sequence[tuple[Compound, bool]]) -> None:
         """Learn anew which ternary oxides a solid-state reaction makes; below 20 of either kind teach nothing."""
         labels = np.array([made for _, made in oxides], dtype=bool)
-        self._trees.pop("solid_state", None)
+        self._trees = {name: trees for name, trees in self._trees.items() if not name.startswith(_SOLID_STATE)}
         if 20 <= labels.sum() <= len(labels) - 20:
-            trees = Boosting(rounds=120, rate=0.04, leaves=6, leaf=12, features=0.2, ridge=5.0, seed=self.seed)
-            trees.fit(self.features([one for one, _ in oxides]), labels)
-            self._trees["solid_state"] = trees
+            compounds = [one for one, _ in oxides]
+            X = self._solid_state_features(compounds, self.features(compounds))
+            for member in range(_MEMBERS):
+                trees = Boosting(
+                    rounds=250, rate=0.03, leaves=6, leaf=12, features=0.2, ridge=5.0, seed=self.seed + member
+                )
+                trees.fit(X, labels)
+                self._trees[f"{_SOLID_STATE}{member}"] = trees
+
+    def solid_state(self, compounds: Sequence[Compound], *, look_up: bool = True) -> np.ndarray:
+        """Probability (n,) that a solid-state reaction makes a ternary oxide; ``look_up``: recipes on it count."""
+        X = self._solid_state_features(compounds, self.features(compounds), look_up=look_up)
+        return self._odds(_SOLID_STATE, X)
+
+    def _solid_state_features(
+        self, compounds: Sequence[Compound], X: np.ndarray, *, look_up: bool = True
+    ) -> np.ndarray:
+        return np.concatenate([X, self._fired.features(compounds, look_up=look_up), fractions_of(compounds)], axis=1)
 
     def _learn(self, name: str, positive: np.ndarray, negative: np.ndarray, weight: float) -> None:
         trees = Boosting(rounds=_ROUNDS, rate=0.1, leaves=31, leaf=30, features=0.3, seed=self.seed)
@@ -145,38 +175,40 @@ class SynthNN:
         for start in range(0, len(rows), _WHOLE):
             out[rows[start : start + _WHOLE]] = self.probability(read[start : start + _WHOLE])
         for i, one in zip(rows, read, strict=True):
-            if self._known is not None and one in self._known.compounds:
+            if self.has_record(one):
                 flags[i] = "has a record"
         return out, flags
 
     def probability(self, compounds: Sequence[Compound], *, look_up: bool = True) -> np.ndarray:
         """Probability of each compound, (n,); ``look_up``: one with a record has been made, whatever the trees say."""
         X = self.features(compounds)
-        score = self.scores(X)
-        made = score["generated"] * (0.3 + 0.7 * score["unlabelled"])
-        if look_up and self._known is not None:
-            made = np.where([one in self._known.compounds for one in compounds], np.maximum(made, _KNOWN), made)
-        ternary = np.array([len(one) == 3 and any(z == _OXYGEN for z, _ in one) for one in compounds])
-        return np.where(ternary, made * (_OTHERWISE + (1 - _OTHERWISE) * score["solid_state"]), made)
+        made = self._odds("generated", X) * (0.3 + 0.7 * self._odds("unlabelled", X))
+        if look_up:
+            made = np.where([self.has_record(one) for one in compounds], np.maximum(made, _KNOWN), made)
+        ternary = [i for i, one in enumerate(compounds) if len(one) == 3 and any(z == _OXYGEN for z, _ in one)]
+        if ternary:
+            Y = self._solid_state_features([compounds[i] for i in ternary], X[ternary], look_up=look_up)
+            made[ternary] *= _OTHERWISE + (1 - _OTHERWISE) * self._odds(_SOLID_STATE, Y)
+        return made
 
-    def scores(self, X: np.ndarray) -> dict[str, np.ndarray]:
-        """Probability (n,) by each set of trees; 1 where there was nothing to learn one from."""
-        out = {}
-        for name in ("generated", "unlabelled", "solid_state"):
-            trees = self._trees.get(name)
-            out[name] = np.ones(len(X)) if trees is None else 1.0 / (1.0 + np.exp(-trees.predict(X)))
-        return out
+    def has_record(self, one: Compound) -> bool:
+        """True where a compound is among the positives or the further records."""
+        return one in self._recorded or (self._known is not None and one in self._known.compounds)
+
+    def _odds(self, name: str, X: np.ndarray) -> np.ndarray:
+        """Probability (n,) by the trees of a name, with their number or without; 1 where nothing taught them."""
+        odds = [trees.predict(X) for found, trees in self._trees.items() if found.startswith(name)]
+        return 1.0 / (1.0 + np.exp(-np.mean(odds, axis=0))) if odds else np.ones(len(X))
 
     def arrays(self) -> Stored:
         """For a checkpoint. Raises NotFittedError."""
         if self._known is None:
             raise NotFittedError("fit the model before keeping it")
-        known = sorted(self._known.compounds)
-        out: dict[str, np.ndarray] = {
-            "length": np.array([len(one) for one in known], dtype=np.int16),
-            "element": np.array([z for one in known for z, _ in one], dtype=np.int16),
-            "share": np.array([share for one in known for _, share in one]),
-        }
+        out = (
+            prefixed("known", _packed(sorted(self._known.compounds)))
+            | prefixed("recorded", _packed(sorted(self._recorded)))
+            | prefixed("fired", _packed(self._fired.compounds))
+        )
         for name, trees in self._trees.items():
             out |= prefixed(name, trees.arrays())
         return out, {"trees": list(self._trees)}
@@ -184,15 +216,28 @@ class SynthNN:
     def restore(self, arrays: dict[str, np.ndarray], header: dict[str, Any]) -> None:
         """Take what ``arrays`` gave. Raises DataError where it does not fit."""
         try:
-            pairs = list(zip(arrays["element"].tolist(), arrays["share"].tolist(), strict=True))
-            ends = np.cumsum(arrays["length"]).tolist()
-            starts = [0, *ends[:-1]]
-            self._known = KnownCompounds(tuple(pairs[a:b]) for a, b in zip(starts, ends, strict=True))
+            self._known = KnownCompounds(_unpacked(part("known", arrays)))
+            self._recorded = set(_unpacked(part("recorded", arrays)))
+            self._fired = FiredCompounds(_unpacked(part("fired", arrays)))
             self._trees = {name: Boosting() for name in header["trees"]}
             for name, trees in self._trees.items():
                 trees.restore(part(name, arrays))
         except (KeyError, ValueError) as error:
             raise DataError(f"the stored SynthNN is damaged ({error}); delete the file and train again") from error
+
+
+def _packed(compounds: Sequence[Compound]) -> dict[str, np.ndarray]:
+    return {
+        "length": np.array([len(one) for one in compounds], dtype=np.int16),
+        "element": np.array([z for one in compounds for z, _ in one], dtype=np.int16),
+        "share": np.array([share for one in compounds for _, share in one], dtype=np.float64),
+    }
+
+
+def _unpacked(arrays: dict[str, np.ndarray]) -> list[Compound]:
+    pairs = list(zip(arrays["element"].tolist(), arrays["share"].tolist(), strict=True))
+    ends = np.cumsum(arrays["length"]).tolist()
+    return [tuple(pairs[a:b]) for a, b in pairwise([0, *ends])]
 
 
 @cache
@@ -236,6 +281,21 @@ def generate(
     return out
 
 
+def read_recorded(folder: Path) -> list[Compound]:
+    """Compounds of the Crystallography Open Database, in so far as the table is there."""
+    import pandas as pd
+
+    return _compounds(pd.read_parquet(folder / COD)["formula"]) if (folder / COD).is_file() else []
+
+
+def read_fired(folder: Path) -> list[Compound]:
+    """Targets of published solid-state reactions, where the tables of ``synthesis/`` are beside this folder."""
+    recipes = folder.parent / "synthesis"
+    if not any((recipes / name).is_file() for name in FILES):
+        return []
+    return list(dict.fromkeys(compound(dict(recipe.target)) for recipe in read_recipes(recipes)))
+
+
 def read_compounds(folder: Path) -> tuple[list[Compound], list[Compound], list[tuple[Compound, bool]]]:
     """Positives, formulas of the Materials Project without a record (here or in the COD), labelled ternary oxides."""
     import pandas as pd
@@ -243,9 +303,7 @@ def read_compounds(folder: Path) -> tuple[list[Compound], list[Compound], list[t
     positives = _compounds(pd.read_parquet(folder / POSITIVES)["formula"])
     calculated: list[Compound] = []
     if (folder / MP).is_file():
-        recorded = set(positives)
-        if (folder / COD).is_file():
-            recorded |= set(_compounds(pd.read_parquet(folder / COD)["formula"]))
+        recorded = set(positives) | set(read_recorded(folder))
         calculated = [one for one in _compounds(pd.read_parquet(folder / MP)["formula"]) if one not in recorded]
     oxides: dict[Compound, bool] = {}
     if (folder / OXIDES).is_file():

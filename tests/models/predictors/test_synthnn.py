@@ -13,6 +13,7 @@ from controller.cli import main
 from models.blocks.composition import parse
 from models.errors import DataError, NotFittedError
 from models.predictors import synthnn as module
+from models.predictors.fired_compounds import FiredCompounds
 from models.predictors.known_compounds import NAMES, KnownCompounds, compound
 from models.predictors.synthnn import SynthNN, generate
 
@@ -110,3 +111,30 @@ def test_without_data_it_says_what_to_set(monkeypatch):
 def test_before_it_has_learnt_it_says_what_to_call():
     with pytest.raises(NotFittedError, match="load"):
         SynthNN().predict(["KCl"])
+
+
+def test_recipes_near_an_oxide_say_that_a_furnace_makes_it():
+    fired = FiredCompounds([compound(parse(f)) for f in ("BaTiO3", "SrTiO3", "BaZrO3", "LiCoO2")])
+    near, far, itself = (compound(parse(f)) for f in ("SrZrO3", "KRuO4", "BaTiO3"))
+    row = fired.features([near, far, itself])
+    nearest = row[:, 0]
+    assert nearest[1] < nearest[0] < nearest[2] == pytest.approx(1.0)
+    assert row[:, -1].tolist() == [0.0, 0.0, 1.0]
+    hidden = fired.features([itself], look_up=False)
+    others = FiredCompounds([compound(parse(f)) for f in ("SrTiO3", "BaZrO3", "LiCoO2")]).features([itself])
+    assert hidden[0, -1] == 0.0
+    assert hidden[0, 0] == pytest.approx(others[0, 0])
+    assert not FiredCompounds([]).features([near]).any()
+
+
+def test_a_record_elsewhere_is_looked_up_and_teaches_nothing():
+    recorded = compound(parse("CaCl3"))
+    known = [compound(parse(f)) for f in made()]
+    with_it, without = SynthNN(), SynthNN()
+    with_it.fit(known, recorded=[recorded])
+    without.fit(known)
+    assert with_it.predict(["CaCl3"])[1] == ["has a record"]
+    assert with_it.probability([recorded])[0] >= 0.99
+    assert without.probability([recorded])[0] < 0.99
+    asked = [recorded, compound(parse("Rb3Sr"))]
+    assert np.array_equal(with_it.probability(asked, look_up=False), without.probability(asked))
