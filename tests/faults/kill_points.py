@@ -89,7 +89,7 @@ HOST: dict[str, tuple[tuple[str, ...], int]] = {
     "ledger start": (IN_COMMIT, 2),
     "act": (AROUND, 2),
     "ledger finish": (IN_COMMIT, 2),
-    "ledger flush": (IN_COMMIT, 2),
+    "ledger flush": (IN_COMMIT, 1),
     "ledger epoch": (AROUND, 1),
     LOOKS_BACK: (AROUND, 1),
     "send accepted": (AROUND, 2),
