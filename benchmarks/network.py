@@ -2,10 +2,11 @@
 
     python -m benchmarks.network [--instruments 128] [--steps 20000] [PART ...]
 
-Parts: path (messages without disk), trip (durable round trip), lab (many instruments through the whole loop), stop (the
-emergency stop), recovery (a long journal). Real host processes on loopback with keys and ledgers; times are
-CLOCK_MONOTONIC, which all processes of a machine share, and what an instrument does is noted by its driver. Beside
-each figure, from the same run: bare pyzmq and the disk's own append + fsync.
+Parts: path (messages without disk), trip (durable round trip), lab (many instruments through the whole loop), busy
+(trip and hand-over beside a process that writes to the same disk all the time), stop (the emergency stop), recovery (a
+long journal). Real host processes on loopback with keys and ledgers; times are CLOCK_MONOTONIC, which all processes of
+a machine share, and what an instrument does is noted by its driver. Beside each figure, from the same run: bare pyzmq
+and the disk's own append + fsync.
 """
 
 from __future__ import annotations
@@ -256,8 +257,9 @@ def _cpu_s(lab: Lab) -> tuple[float, float]:
     return time.process_time(), total
 
 
-def lab(folder: Path, count: int, steps: int) -> None:
-    for instruments, processes, number in ((1, 1, 2_000), (count, PROCESSES, steps)):
+def lab(folder: Path, *sizes: tuple[int, int, int]) -> None:
+    """``sizes``: instruments, host processes, steps."""
+    for instruments, processes, number in sizes:
         for prompt, hand in HANDS.items():
             floor = Floor(folder)
             where = folder / f"lab-{instruments}-{prompt}"
@@ -272,6 +274,30 @@ def lab(folder: Path, count: int, steps: int) -> None:
             print(f"  end of a step to the start of the next at the device: {percentiles(gaps)}")
             print(f"  in fsyncs (append + fsync p50 {floor.median_s * 1e3:.3f} ms): ", end="")
             print(f"{np.median(gaps) / floor.median_s:.1f}")
+
+
+# The same on a disk that somebody else keeps busy
+
+WRITER = """
+import os, sys
+with open(sys.argv[1], "wb", buffering=0) as file:
+    while True:
+        os.pwrite(file.fileno(), bytes(1 << 20), 0)
+        os.fsync(file.fileno())
+"""
+
+
+def busy(folder: Path) -> None:
+    print("beside a process that writes 1 MiB and waits for the disk, again and again:")
+    folder = folder / "busy"
+    folder.mkdir()
+    writer = subprocess.Popen([sys.executable, "-c", WRITER, str(folder / "other")])
+    try:
+        trip(folder, 600)
+        lab(folder, (1, 1, 600))
+    finally:
+        writer.kill()
+        writer.wait()
 
 
 # The emergency stop
@@ -383,14 +409,15 @@ def recovery(folder: Path, events: int = 100_000) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", metavar="PART", help="path, trip, lab, stop, recovery; none: all")
+    parser.add_argument("parts", nargs="*", metavar="PART", help="path, trip, lab, busy, stop, recovery; none: all")
     parser.add_argument("--instruments", type=int, default=128)
     parser.add_argument("--steps", type=int, default=20_000)
     given = parser.parse_args()
     parts = {
         "path": lambda: path(folder),
         "trip": lambda: trip(folder),
-        "lab": lambda: lab(folder, given.instruments, given.steps),
+        "lab": lambda: lab(folder, (1, 1, 2_000), (given.instruments, PROCESSES, given.steps)),
+        "busy": lambda: busy(folder),
         "stop": lambda: stop(folder, given.instruments),
         "recovery": lambda: recovery(folder),
     }
