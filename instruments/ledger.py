@@ -11,7 +11,6 @@ later, many in one transaction. Everything else is durable in the database at on
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import shutil
@@ -21,12 +20,14 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from instruments import ledger_rows as rows
 from instruments.errors import LabError
 from instruments.group_log import GroupLog, Record, records
+from instruments.ledger_rows import digest
 from instruments.messages import Command, Report, as_json
 from instruments.process import ProcessLock
 
@@ -41,26 +42,6 @@ BUSY_S = 0.2
 MAX_NEWS_BYTES = 4 << 20
 """Arrays beyond this are not kept in memory until the next heartbeat."""
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
-CREATE TABLE IF NOT EXISTS commands (
-    command_id TEXT PRIMARY KEY,
-    digest TEXT NOT NULL,
-    command TEXT NOT NULL,
-    epoch INTEGER NOT NULL,
-    state TEXT NOT NULL CHECK (state IN ('received', 'started', 'done')),
-    starts INTEGER NOT NULL DEFAULT 0,
-    evidence TEXT NOT NULL DEFAULT '',
-    report TEXT,
-    acknowledged INTEGER NOT NULL DEFAULT 0
-) STRICT;
-CREATE INDEX IF NOT EXISTS unacknowledged ON commands (command_id) WHERE state = 'done' AND acknowledged = 0;
-CREATE TABLE IF NOT EXISTS arrays (
-    command_id TEXT NOT NULL REFERENCES commands, position INTEGER NOT NULL, packed INTEGER NOT NULL,
-    data BLOB NOT NULL, PRIMARY KEY (command_id, position)
-) STRICT;
-"""
-
 
 @dataclass(frozen=True)
 class Entry:
@@ -72,15 +53,6 @@ class Entry:
     starts: int
     evidence: str
     acknowledged: bool
-
-
-@dataclass
-class _News:
-    """What the log has of a command and the database not yet."""
-
-    started: tuple[Command, int] | None = None
-    report: Report | None = None
-    texts: list[str] = field(default_factory=list)  # the command and the report, as the database keeps them
 
 
 class Ledger:
@@ -112,14 +84,14 @@ class Ledger:
         self._lock.acquire(timeout_s=2.0)
         self._guard = threading.RLock()
         self._acknowledgements: list[str] = []
-        self._news: dict[str, _News] = {}
+        self._news: dict[str, rows.News] = {}
         self._news_bytes = 0
         self._synchronous = ""
         self._own: GroupLog | None = None
         try:
             self._database = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
             self._database.execute("PRAGMA journal_mode=WAL")
-            self._database.executescript(_SCHEMA)
+            self._database.executescript(rows.SCHEMA)
             self._epoch = int(self._fact("epoch", "0"))
             self._instrument = instrument or self._fact("instrument", "")
             self._take_in()
@@ -140,10 +112,10 @@ class Ledger:
         with self._transaction() as database:
             for head, frames in records_of(self.path, self._instrument):
                 for text in frames if "epoch" in head else ():
-                    _start(database, Command.model_validate_json(text), head["epoch"])
+                    rows.start(database, Command.model_validate_json(text), head["epoch"])
                 for arrays in head.get("done", ()):
                     text, mine, frames = frames[0], frames[1 : 1 + arrays], frames[1 + arrays :]
-                    _finish(database, Report.model_validate_json(text).command_id, text.decode(), mine)
+                    rows.finish(database, Report.model_validate_json(text).command_id, text.decode(), mine)
 
     def close(self) -> None:
         """Write what waits and give the ledger up."""
@@ -213,7 +185,7 @@ class Ledger:
         """Write ``received`` for the members of a batch, all of them or none."""
         with self._transaction() as database:
             for command in commands:
-                _insert(database, command, epoch)
+                rows.insert(database, command, epoch)
 
     def start(self, command: Command, epoch: int) -> None:
         """Write ``started``, once and for ever: durable before the driver may act.
@@ -221,14 +193,10 @@ class Ledger:
         Raises:
             LabError: it was started before, or the disk is nearly full. The driver must not act.
         """
-        self.start_all([command], epoch)
-
-    def start_all(self, commands: Sequence[Command], epoch: int) -> None:
-        """Write ``started`` for the members of a batch, all of them or none. Raises as ``start`` does."""
-        self._log.append(self.starting(commands, epoch))
+        self._log.append(self.starting([command], epoch))
 
     def starting(self, commands: Sequence[Command], epoch: int) -> Record:
-        """Return the record that makes them ``started``, for its log. Raises as ``start`` does."""
+        """Return the record that makes the members of a batch ``started``, for ``log``. Raises as ``start`` does."""
         free = shutil.disk_usage(self.path.parent).free
         if free < self._min_free_bytes:
             raise LabError(f"only {free >> 20} MiB are free beside the ledger {self.path}; make room, then try again")
@@ -241,7 +209,7 @@ class Ledger:
         def settle() -> None:
             with self._guard:
                 for command, frame in zip(commands, frames, strict=True):
-                    self._news[command.command_id] = _News((command, epoch), texts=[frame.decode()])
+                    self._news[command.command_id] = rows.News((command, epoch), texts=[frame.decode()])
 
         return Record({"instrument": self._instrument, "epoch": epoch}, frames, settle)
 
@@ -264,7 +232,7 @@ class Ledger:
         def settle() -> None:
             with self._guard:
                 for report, text in zip(reports, texts, strict=True):
-                    news = self._news.setdefault(report.command_id, _News())
+                    news = self._news.setdefault(report.command_id, rows.News())
                     news.report = report
                     news.texts.append(text.decode())
                 self._news_bytes += sum(map(len, frames))
@@ -316,8 +284,8 @@ class Ledger:
     def _column(self, where: str, column: str) -> list[str]:
         with self._guard:
             self.flush()
-            rows = self._database.execute(f"SELECT {column} FROM commands WHERE {where} ORDER BY rowid").fetchall()
-        return [row[0] for row in rows]
+            found = self._database.execute(f"SELECT {column} FROM commands WHERE {where} ORDER BY rowid").fetchall()
+        return [row[0] for row in found]
 
     def _fact(self, name: str, default: str) -> str:
         with self._guard:
@@ -340,15 +308,15 @@ class Ledger:
             try:
                 heard = set(acknowledgements)
                 for command_id, news in self._news.items():
-                    if news.started and news.report and _enter(self._database, news, command_id in heard):
+                    if news.started and news.report and rows.enter(self._database, news, command_id in heard):
                         heard.discard(command_id)
                         continue
                     if news.started:
-                        _start(self._database, *news.started)
+                        rows.start(self._database, *news.started)
                     if news.report:
-                        _finish(self._database, command_id, news.texts[-1], news.report.frames)
+                        rows.finish(self._database, command_id, news.texts[-1], news.report.frames)
                 for command_id in heard:
-                    _acknowledge(self._database, command_id)
+                    rows.acknowledge(self._database, command_id)
                 yield self._database
                 self._database.execute("COMMIT")
             except BaseException:
@@ -363,15 +331,6 @@ class Ledger:
 def lock_path(ledger: Path) -> Path:
     """Return the lock file of a ledger."""
     return ledger.with_name(ledger.name + ".lock")
-
-
-def digest(command: Command) -> str:
-    """Return the SHA-256 of a command: an id that comes back with another digest is a mistake, not a repetition."""
-    fields = command.model_dump(mode="json")
-    if not command.batch:  # as it was before there were batches: ledgers outlive versions
-        del fields["batch"]
-    content = json.dumps(fields, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(content.encode()).hexdigest()
 
 
 def starts(path: Path) -> dict[str, int]:
@@ -397,67 +356,3 @@ def records_of(path: Path, instrument: str) -> Iterator[tuple[dict[str, Any], li
     """Yield what the logs in a ledger's folder and in the one above have of its instrument, in its order."""
     for folder in (path.parent.parent, path.parent):
         yield from ((head, frames) for head, frames in records(folder) if head["instrument"] == instrument)
-
-
-def _insert(database: sqlite3.Connection, command: Command, epoch: int) -> None:
-    database.execute(
-        "INSERT INTO commands (command_id, digest, command, epoch, state) VALUES (?, ?, ?, ?, 'received') "
-        "ON CONFLICT (command_id) DO NOTHING",
-        (command.command_id, digest(command), command.model_dump_json(), epoch),
-    )
-
-
-def _start(database: sqlite3.Connection, command: Command, epoch: int) -> bool:
-    changed = database.execute(
-        "INSERT INTO commands (command_id, digest, command, epoch, state, starts) VALUES (?, ?, ?, ?, 'started', 1) "
-        "ON CONFLICT (command_id) DO UPDATE SET state = 'started', starts = starts + 1 WHERE state = 'received'",
-        (command.command_id, digest(command), command.model_dump_json(), epoch),
-    ).rowcount
-    return changed == 1
-
-
-def _finish(database: sqlite3.Connection, command_id: str, report: str, frames: Sequence[bytes]) -> bool:
-    changed = database.execute(
-        "UPDATE commands SET state = 'done', report = ? WHERE command_id = ? AND state = 'started'",
-        (report, command_id),
-    ).rowcount
-    if changed:
-        database.executemany(
-            "INSERT INTO arrays VALUES (?, ?, 0, ?)", [(command_id, i, frame) for i, frame in enumerate(frames)]
-        )
-    return changed == 1
-
-
-def _enter(database: sqlite3.Connection, news: _News, heard: bool) -> bool:
-    """All of a command's life in one row, where the database knows no more of it than that it was received."""
-    assert news.started is not None and news.report is not None
-    command, epoch = news.started
-    changed = database.execute(
-        "INSERT INTO commands (command_id, digest, command, epoch, state, starts, report, acknowledged) "
-        "VALUES (?, ?, ?, ?, 'done', 1, ?, ?) ON CONFLICT (command_id) DO UPDATE SET state = 'done', "
-        "starts = starts + 1, report = excluded.report, acknowledged = excluded.acknowledged WHERE state = 'received'",
-        (command.command_id, digest(command), news.texts[0], epoch, news.texts[1], heard),
-    ).rowcount
-    if not changed:
-        return False
-    frames = [zlib.compress(frame, 1) if heard else frame for frame in news.report.frames]
-    database.executemany(
-        "INSERT INTO arrays VALUES (?, ?, ?, ?)",
-        [(command.command_id, i, heard, frame) for i, frame in enumerate(frames)],
-    )
-    return True
-
-
-def _acknowledge(database: sqlite3.Connection, command_id: str) -> None:
-    changed = database.execute(
-        "UPDATE commands SET acknowledged = 1 WHERE command_id = ? AND state = 'done' AND acknowledged = 0",
-        (command_id,),
-    ).rowcount
-    if not changed:
-        return
-    rows = database.execute("SELECT position, data FROM arrays WHERE command_id = ? AND packed = 0", (command_id,))
-    for position, data in rows.fetchall():
-        database.execute(
-            "UPDATE arrays SET packed = 1, data = ? WHERE command_id = ? AND position = ?",
-            (zlib.compress(data, 1), command_id, position),
-        )

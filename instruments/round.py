@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import sqlite3
 import time
@@ -15,8 +14,6 @@ from instruments.messages import Command, Report
 
 if TYPE_CHECKING:
     from instruments.worker import Worker
-
-log = logging.getLogger("athanor.host")
 
 RETRY_WRITE_S = 1.0
 
@@ -65,7 +62,7 @@ class Round:
                 busy.add(worker)
                 begun.append((worker, act, start))
         try:
-            done = [x.worker.finishing(x.reports) for x in self._ended]
+            done = [x.worker.ledger.finishing(x.reports) for x in self._ended]
             if done or begun:
                 self._log.append(*done, *(start for _, _, start in begun))
         except (sqlite3.Error, OSError) as error:
@@ -81,7 +78,6 @@ class Round:
             worker.refuse(act, error)
         for each in self._ended:
             if not each.told:
-                log.error("cannot store the report of %s (%s); trying again", each.reports[0].command_id, error)
-                each.worker.ended(each.reports, stored=False)
+                each.worker.not_stored(each.reports, error)
                 each.told = True
         self._not_before = self._clock() + RETRY_WRITE_S if self._ended else 0.0

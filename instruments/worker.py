@@ -117,7 +117,7 @@ class Worker:
         stopped: bool = False,
     ):
         self._may_start = may_start
-        self._load, self._ledger, self._on_event = load, ledger, on_event
+        self._load, self.ledger, self._on_event = load, ledger, on_event
         self._driver: Driver | None = None
         self._tasks: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
         self._shut = threading.Event()  # nothing may start: stopped, or about to end
@@ -189,7 +189,7 @@ class Worker:
             driver = self._driver = self._load()
             capabilities = tuple(driver.capabilities())
             check(driver, capabilities)
-            for command in self._ledger.unfinished():
+            for command in self.ledger.unfinished():
                 self._look_back(driver, command)
             self._prompt = bool(getattr(driver, "prompt", False))
         except Exception as error:
@@ -237,7 +237,7 @@ class Worker:
             self._not_started(act, reason, retry=True)
         else:
             try:
-                return self._ledger.starting(act, epoch)
+                return self.ledger.starting(act, epoch)
             except (InstrumentError, sqlite3.Error, OSError) as error:
                 self.refuse(act, error)
         return None
@@ -268,32 +268,33 @@ class Worker:
             reports = [x.model_copy(update={"stopped": True}).with_frames(x.frames) for x in reports]
         return reports
 
-    def finishing(self, reports: list[Report]) -> Record:
-        """Return what makes their commands ``done``."""
-        return self._ledger.finishing(reports)
-
-    def ended(self, reports: list[Report], *, stored: bool = True) -> None:
-        """Tell the reports; where they could not be stored, the controller may still have room to keep them."""
+    def ended(self, reports: list[Report]) -> None:
+        """Tell the reports, which are stored."""
         for report in reports:
-            self._on_event(Ended(report, stored))
+            self._on_event(Ended(report, stored=True))
+
+    def not_stored(self, reports: list[Report], error: Exception) -> None:
+        """Tell the reports although they could not be stored: the controller may still have room to keep them."""
+        log.error("cannot store the report of %s (%s); trying again", reports[0].command_id, error)
+        for report in reports:
+            self._on_event(Ended(report, stored=False))
 
     def _run(self, act: list[Command], epoch: int) -> None:
         start = self.prepare(act, epoch)
         if start is None:
             return
         try:
-            self._ledger.log.append(start)
+            self.ledger.log.append(start)
         except OSError as error:
             self.refuse(act, error)
             return
         reports, told = self.perform(act), False
         while True:
             try:
-                self._ledger.finish_all(reports)
+                self.ledger.finish_all(reports)
             except (sqlite3.Error, OSError) as error:
-                log.error("cannot store the report of %s (%s); trying again", reports[0].command_id, error)
                 if not told:
-                    self.ended(reports, stored=False)
+                    self.not_stored(reports, error)
                 told = True
                 time.sleep(RETRY_WRITE_S)
                 continue
@@ -321,17 +322,17 @@ class Worker:
             outcome = driver.inspect(job_of(command))
         except Exception as error:
             log.exception("inspect failed")
-            self._ledger.witness(command.command_id, f"{NO_EVIDENCE}: inspect failed with {_text(error)}")
+            self.ledger.witness(command.command_id, f"{NO_EVIDENCE}: inspect failed with {_text(error)}")
             return
         if outcome is None:
-            self._ledger.witness(command.command_id, NO_EVIDENCE)
+            self.ledger.witness(command.command_id, NO_EVIDENCE)
             return
         try:
             report = report_of(command.command_id, outcome)
         except ProtocolError as error:
-            self._ledger.witness(command.command_id, f"{NO_EVIDENCE}: inspect answered nonsense ({error})")
+            self.ledger.witness(command.command_id, f"{NO_EVIDENCE}: inspect answered nonsense ({error})")
             return
-        self._ledger.finish(report.model_copy(update={"source": "inspection"}).with_frames(report.frames))
+        self.ledger.finish(report.model_copy(update={"source": "inspection"}).with_frames(report.frames))
 
     def _progress(self, command_ids: list[str]) -> Callable[[float, str], None]:
         def progress(fraction: float, message: str = "") -> None:

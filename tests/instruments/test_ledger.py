@@ -59,9 +59,9 @@ def test_a_command_is_never_started_twice(ledger):
 
 
 def test_a_batch_is_started_and_finished_as_a_whole_or_not_at_all(ledger):
-    ledger.start_all([command("a"), command("b")], 1)
+    ledger.log.append(ledger.starting([command("a"), command("b")], 1))
     with pytest.raises(LabError, match="never started again"):
-        ledger.start_all([command("c"), command("b")], 1)
+        ledger.log.append(ledger.starting([command("c"), command("b")], 1))
     assert ledger.find("c") is None
     with pytest.raises(LabError, match="not running"):
         ledger.finish_all([report("a"), report("c")])
