@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import queue
 import socket as sockets
 import sqlite3
 import sys
 import time
 import uuid
-from dataclasses import dataclass
-from selectors import EVENT_READ, BaseSelector
+from selectors import BaseSelector
 from typing import Any
 
 import zmq
@@ -42,12 +42,14 @@ from instruments.messages import (
     Query,
     Refused,
     Release,
+    Report,
     Reset,
     decode,
 )
 from instruments.round import Round
 from instruments.stop_ear import StopEar, Stopping
-from instruments.transport import DEAD_S, Client
+from instruments.unheard import Unheard
+from instruments.work_line import WorkLine
 
 log = logging.getLogger("athanor.host")
 
@@ -59,13 +61,6 @@ ACCEPT_S = 0.05
 CONNECTING_S = 0.05
 LOOK_S = 1.0
 """How often to look whether a controller listens elsewhere now."""
-RESEND_S, RESEND_MAX_S = 1.0, 15.0
-
-
-@dataclass
-class _Unacknowledged:
-    due: float = 0.0
-    wait_s: float = RESEND_S
 
 
 class Host:
@@ -91,12 +86,10 @@ class Host:
     ):
         self._config = config
         self._session = uuid.uuid4().hex
-        self._work = Client(context, keys=config.keys, name=config.name)
+        self._work = WorkLine(context, config, selector, self)
         self._ledger = Ledger(config.ledger, instrument=config.name, log=redo)
         self._events: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._bell, self._selector = bell, selector
-        self._told = False
-        self._descriptor: int | None = None
+        self._bell, self._told = bell, False
         self._stopped = self._ledger.stop_reason is not None
         self._worker = worker.Worker(
             self._load, self._ledger, self._post, may_start=self._may_start, round=turns, stopped=self._stopped
@@ -111,11 +104,10 @@ class Host:
         self._accept_due: dict[str, float] = {}
         self._facts: dict[str, Any] = {}
         self._last_word = LastWord(config.workdir)
-        self._unacknowledged = {command_id: _Unacknowledged() for command_id in self._ledger.unacknowledged()}
-        self._volatile: dict[str, Any] = {}  # reports that the ledger could not store yet
+        self._unheard = Unheard(self._ledger)
         self._announced = False
         self._safe = True
-        self._heard = self._connected = time.monotonic()
+        self._heard = time.monotonic()
         self._lease_s = config.lease_s
         self._next_beat = self._next_look = 0.0
         self._leaving = ""
@@ -151,7 +143,6 @@ class Host:
         log.info("%s is ending: %s", self._config.name, self._leaving or "an error")
         self._worker.end()
         self._worker.join(5.0)
-        self._listen_to(None)
         self._work.close()
         self.closed = self._ear.close()
         self._ledger.close()
@@ -184,7 +175,7 @@ class Host:
             self._next_beat,
             self._next_look,
             *self._accept_due.values(),
-            *(x.due for x in self._unacknowledged.values() if self._announced),
+            self._unheard.next_due if self._announced else math.inf,
             time.monotonic() + 1.0,
         )
 
@@ -202,7 +193,7 @@ class Host:
                 continue
             if self._inbox.fresh(message):
                 for command_id in message.acknowledges if message.epoch >= self._ledger.epoch else ():
-                    self._acknowledged(command_id)
+                    self._unheard.acknowledged(command_id)
                 try:
                     self._said(message)
                 except sqlite3.Error:  # unanswered, it will come again
@@ -214,8 +205,7 @@ class Host:
         match event:
             case worker.Ready(capabilities):
                 self._capabilities = {capability.name: capability for capability in capabilities}
-                for command_id in self._ledger.unacknowledged():  # inspection may have added some
-                    self._unacknowledged.setdefault(command_id, _Unacknowledged())
+                self._unheard.look()  # inspection may have added some
                 self._next_beat = 0.0
             case worker.Broken(reason):
                 self._leaving, self.exit_code = f"the driver cannot be used: {reason}", EXIT_DRIVER
@@ -253,16 +243,13 @@ class Host:
             case _:
                 raise LabError(f"the host does not know the event {event!r}")
 
-    def _ended(self, report: Any, stored: bool) -> None:
+    def _ended(self, report: Report, stored: bool) -> None:
         if stored:
             self._active.pop(report.command_id, None)
             self._accept_due.pop(report.command_id, None)
-            self._volatile.pop(report.command_id, None)
             with contextlib.suppress(ValueError):
                 self._running.remove(report.command_id)
-        else:
-            self._volatile[report.command_id] = report
-        self._unacknowledged.setdefault(report.command_id, _Unacknowledged())
+        self._unheard.add(report, stored=stored)
         self._send_report(report.command_id, report)
 
     # What the controller says
@@ -307,7 +294,7 @@ class Host:
             case Query(command_id=command_id):
                 self._send(self._known(command_id))
             case Acknowledge(command_id=command_id):
-                self._acknowledged(command_id)
+                self._unheard.acknowledged(command_id)
             case Reset(who=who, reason=reason):
                 if self._write(lambda: self._ledger.latch(None), "the stop's reset"):
                     log.warning("the stop was reset by %s: %s", who, reason)
@@ -321,11 +308,6 @@ class Host:
                 self._send_health()
             case _:
                 log.warning("a controller does not say %r; dropped", body.verb)
-
-    def _acknowledged(self, command_id: str) -> None:
-        if command_id not in self._volatile:
-            self._unacknowledged.pop(command_id, None)
-            self._ledger.acknowledge(command_id)
 
     def _command(self, command: Command, epoch: int) -> None:
         command_id = command.command_id
@@ -438,10 +420,8 @@ class Host:
                 self._send_health()
             elif self._capabilities is not None:
                 self._announce()
-        if self._announced:
-            for command_id, state in list(self._unacknowledged.items()):
-                if now >= state.due:
-                    self._send_report(command_id, self._volatile.get(command_id))
+        for command_id in self._unheard.due(now) if self._announced else ():
+            self._send_report(command_id)
         for command_id, due in list(self._accept_due.items()):
             if now >= due and command_id in self._running:
                 del self._accept_due[command_id]
@@ -459,25 +439,10 @@ class Host:
             self._leaving = f"no controller for {silent:.0f} s"
 
     def _follow_controller(self) -> None:
-        """A restarted controller listens elsewhere: look where."""
-        endpoints = self._config.find()
-        # A damaged length field makes a connection swallow what follows: after a long silence, try another one.
-        silent = time.monotonic() - max(self._heard, self._connected) > max(DEAD_S, 3 * self._config.heartbeat_s)
-        if endpoints and (endpoints["work"] != self._work.endpoint or silent):
-            log.info("connecting to %s", endpoints["work"])
-            self._listen_to(None)
-            self._work.connect(endpoints["work"])
-            self._listen_to(self._work.descriptor)
-            self._announced, self._connected, self._next_beat = False, time.monotonic(), 0.0
-        if endpoints:
+        if endpoints := self._config.find():
+            if self._work.follow(endpoints["work"], self._heard):
+                self._announced, self._next_beat = False, 0.0
             self._ear.follow(endpoints["stop"])
-
-    def _listen_to(self, descriptor: int | None) -> None:
-        if self._descriptor is not None:
-            self._selector.unregister(self._descriptor)
-        if descriptor is not None:
-            self._selector.register(descriptor, EVENT_READ, self)
-        self._descriptor = descriptor
 
     def _announce(self) -> None:
         sent = self._send(
@@ -498,13 +463,10 @@ class Host:
             Health(busy=next(iter(self._running), None), busy_s=busy_s, stopped=self._stopped, facts=self._facts)
         )
 
-    def _send_report(self, command_id: str, report: Any = None) -> None:
-        report = report or self._ledger.report(command_id)
-        if report is not None:
+    def _send_report(self, command_id: str, report: Report | None = None) -> None:
+        if report := report or self._unheard.find(command_id):
             self._send(report)
-        if state := self._unacknowledged.get(command_id):
-            state.due = time.monotonic() + state.wait_s
-            state.wait_s = min(2 * state.wait_s, RESEND_MAX_S)
+        self._unheard.sent(command_id, time.monotonic())
 
     def _send(self, body: Any) -> bool:
         return self._work.send(self._outbox.wrap(body))  # what is lost is sent again or asked for again
