@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import random
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from instruments.driver import Capability, Job, Limit, Outcome, Progress
 from instruments.errors import Refused
 from instruments.simulated.analysis import refine
 from instruments.simulated.instrument import SimulatedInstrument
-from instruments.simulated.pattern import WAVELENGTH_A, element_reflections, profile, reflections
+from instruments.simulated.pattern import element_reflections, profile, reflections
+from instruments.simulated.scan import LIMITS, Scan
 from instruments.simulated.world import Sample
 
 if TYPE_CHECKING:
     import numpy as np
-
-PEAK_COUNTS_PER_S = 4000.0
-BACKGROUND_COUNTS_PER_S = 40.0
 
 
 class Diffractometer(SimulatedInstrument):
@@ -41,42 +40,26 @@ class Diffractometer(SimulatedInstrument):
 
     def capabilities(self) -> list[Capability]:
         """``diffract``; leaves the sample as it was."""
-        limits = {
-            "two_theta_min_deg": Limit(5.0, 120.0),
-            "two_theta_max_deg": Limit(20.0, 150.0),
-            "step_deg": Limit(0.005, 0.1),
-            "count_time_s": Limit(0.01, 600.0),
-        }
         quantities = {
             "lattice_parameter_A": Limit(1.5, 40.0),
             "cell_volume_A3_per_atom": Limit(2.0, 150.0),
             "phase_fraction": Limit(0.0, 1.0),
             "rwp_pct": Limit(0.0, 100.0),
         }
-        return [Capability("diffract", limits, quantities, idempotent=True)]
+        return [Capability("diffract", LIMITS, quantities, idempotent=True)]
 
     def act(self, job: Job, rng: random.Random, progress: Progress) -> Outcome:
         """Scan, then analyse. Arrays: ``two_theta_deg`` and ``counts``, float64."""
-        import numpy as np
-
         given = job.parameters
         if "target" not in given:
             raise Refused("diffract lacks target: the crystal that the analysis should look for")
-        radiation = str(given.get("wavelength", "CuKa"))
-        if radiation not in WAVELENGTH_A:
-            raise Refused(f"wavelength {radiation!r}: choose one of {', '.join(WAVELENGTH_A)}")
-        low, high = float(given.get("two_theta_min_deg", 20.0)), float(given.get("two_theta_max_deg", 100.0))
-        step, seconds = float(given.get("step_deg", 0.02)), float(given.get("count_time_s", 1.0))
-        if not (high - low > 100 * step > 0 and seconds > 0):
-            raise Refused(f"a scan from {low} to {high} degrees in steps of {step} has too few points")
-
+        scan = Scan.of(given, 20.0, 100.0)
         sample = self.world.need(job.sample)
         progress(0.1, "sample mounted")
         self.wait()
-        grid = low + step * np.arange(round((high - low) / step) + 1)
-        counts = self._scan(sample, grid, WAVELENGTH_A[radiation], seconds, rng)
+        counts = scan.counts(partial(_ideal, sample, scan), rng, self.noise)
         progress(0.8, "scan taken")
-        result = refine(grid, counts, given["target"], WAVELENGTH_A[radiation])
+        result = refine(scan.grid, counts, given["target"], scan.wavelength_A)
         readings = {
             "lattice_parameter_A": result.lattice_parameter_A,
             "cell_volume_A3_per_atom": result.cell_volume_A3_per_atom,
@@ -85,31 +68,28 @@ class Diffractometer(SimulatedInstrument):
         }
         self.world.touch(job.sample, job.command_id, self.name)
         progress(1.0, "pattern analysed")
-        return Outcome("ok", readings, {"two_theta_deg": grid, "counts": counts}, duration_s=60 * self.minutes)
+        return Outcome("ok", readings, {"two_theta_deg": scan.grid, "counts": counts}, duration_s=60 * self.minutes)
 
     def inspect(self, job: Job) -> Outcome | None:
         """A measurement leaves the sample as it was, so an interrupted one may simply be repeated."""
         return Outcome("untouched", message="a measurement leaves the sample as it was")
 
-    def _scan(
-        self, sample: Sample, grid: np.ndarray, wavelength_A: float, seconds: float, rng: random.Random
-    ) -> np.ndarray:
-        """Counts of the sample as it really is, shape (n,), with misalignment and counting noise."""
-        import numpy as np
 
-        zero, displacement = (rng.gauss(0, 0.01) * self.noise for _ in range(2))
-        ideal = np.zeros(len(grid))
-        for phase in sample.phases:
-            if phase.target:
-                cell = {"lattice_A": phase.lattice_A, "species": phase.species, "frac_coords": phase.frac_coords}
-                lines = reflections(cell, wavelength_A, float(grid[-1]) + 2)
-            else:
-                lines = element_reflections(phase.formula, wavelength_A, float(grid[-1]) + 1)
-            ideal += phase.mass_fraction * profile(
-                lines, grid, wavelength_A, zero_shift_deg=zero, displacement_deg=displacement
-            )
-        background = 0.5 + 0.5 * np.exp(-(grid - grid[0]) / 25.0)
-        rate = PEAK_COUNTS_PER_S * ideal / max(ideal.max(), 1e-300) + BACKGROUND_COUNTS_PER_S * background
-        expected = rate * seconds
-        drawn = np.random.default_rng(rng.getrandbits(64)).poisson(expected)
-        return expected + (drawn - expected) * self.noise if self.noise != 1 else drawn.astype(float)
+def _ideal(sample: Sample, scan: Scan, zero_shift_deg: float, displacement_deg: float) -> np.ndarray:
+    import numpy as np
+
+    ideal, highest = np.zeros(len(scan.grid)), float(scan.grid[-1])
+    for phase in sample.phases:
+        if phase.target:
+            cell = {"lattice_A": phase.lattice_A, "species": phase.species, "frac_coords": phase.frac_coords}
+            lines = reflections(cell, scan.wavelength_A, highest + 2)
+        else:
+            lines = element_reflections(phase.formula, scan.wavelength_A, highest + 1)
+        ideal += phase.mass_fraction * profile(
+            lines,
+            scan.grid,
+            scan.wavelength_A,
+            zero_shift_deg=zero_shift_deg,
+            displacement_deg=displacement_deg,
+        )
+    return ideal
