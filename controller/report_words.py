@@ -37,6 +37,11 @@ _METHODS = {
         "logarithm of the expected hypervolume improvement; Daulton et al., NeurIPS 2020, "
         "doi:10.48550/arXiv.2006.05078",
     ),
+    "top 5 %": (
+        "as the likeliest to be among the best 5 % of the pool",
+        "probability to be among the best twentieth of the candidates, by Gaussian processes over draws of their "
+        "hyper-parameters; active search, Garnett et al., ICML 2012, doi:10.48550/arXiv.1206.6406",
+    ),
     "feasibility-search": (
         "to find what meets every constraint",
         "nothing that counts has been measured yet, so the likeliest to count is looked for first",

@@ -66,7 +66,7 @@ space:
 objectives:
   - {{name: yield_pct, direction: maximize}}
 
-acquisition: {{name: pareto, initial: 4}}
+acquisition: {{name: top}}   # one objective over a table; `pareto` for two objectives and all else
 batch: 1
 
 lab:

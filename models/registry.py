@@ -51,6 +51,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "pareto": "models.acquisition.bayes:BayesAcquisition",
         "random": "models.acquisition.random:RandomAcquisition",
         "attempts": "models.acquisition.attempts:AttemptsAcquisition",
+        "top": "models.acquisition.top:TopAcquisition",
     },
 }
 """Group -> name -> ``module:Class``; a module is imported only when its class is asked for."""

@@ -149,7 +149,7 @@ class BayesAcquisition:
             problem = self.problem(pool, observations, pending)
             price = self._pricing(observations, outlook or Outlook())
             taken = {(c.id, c.fidelity) for c in [*(o.candidate for o in observations), *pending]}
-            batch = _Batch(pool, problem, taken, q, price)
+            batch = Batch(pool, problem, taken, q, price)
             early = max(0, self.initial - len(observations) - len(pending))
             learned = bool(self._earlier.sources) or any(np.isfinite(v).any() for v in problem.values.values())
             begun = len(observations) + len(pending)
@@ -193,7 +193,7 @@ class BayesAcquisition:
         effort = self.effort
         return None if effort is None else lambda pool, problem: effort.prices(pool, problem, observations, outlook)
 
-    def _explore(self, batch: _Batch, count: int, seed: int, begun: int, note: str = "") -> None:
+    def _explore(self, batch: Batch, count: int, seed: int, begun: int, note: str = "") -> None:
         """Fill the batch up to ``count`` with candidates that represent the pool."""
         while len(batch.picks) < count and batch.eligible.size:
             problem = batch.problem
@@ -205,7 +205,7 @@ class BayesAcquisition:
             if level.task:
                 batch.problem = batch.problem.without(rows[0])  # in this call: the design covers, it does not repeat
 
-    def _exploit(self, batch: _Batch, seed: int) -> None:
+    def _exploit(self, batch: Batch, seed: int) -> None:
         """Fill the batch by the models."""
         if batch.full or not batch.eligible.size:
             return
@@ -234,7 +234,7 @@ class BayesAcquisition:
             if row is not None:
                 batch.explain(beliefs, row)
 
-    def _refine(self, batch: _Batch, beliefs: Beliefs, seed: int) -> None:
+    def _refine(self, batch: Batch, beliefs: Beliefs, seed: int) -> None:
         """Add the best that a search from the best of the pool finds, where the space lets one move."""
         space, problem = movable(batch.pool), batch.problem
         if space is None or not self.refine or not isinstance(problem.pool_X, np.ndarray):  # a map is read, not copied
@@ -250,7 +250,7 @@ class BayesAcquisition:
 
     def _graded(
         self,
-        batch: _Batch,
+        batch: Batch,
         race: Race,
         beliefs: Beliefs,
         incumbents: Incumbents,
@@ -262,7 +262,7 @@ class BayesAcquisition:
         of = self.fidelities[0].of
         scores = value_per_cost(batch.problem, race.believed, incumbents, contenders, every, of)
         scores = scores if worth is None else scores + worth[contenders, None]
-        for place in _descending(scores.ravel()):
+        for place in descending(scores.ravel()):
             which, level = contenders[place // len(every)], every[place % len(every)]
             rest = np.append(which, contenders[contenders != which])
             method = "logEI per cost" if incumbents.found else "feasibility-search"
@@ -309,16 +309,16 @@ class BayesAcquisition:
             points(problem.pending_X, {n: e.pending for n, e in problem.exact.items()}),
         ).numpy()
         scores = scores if worth is None else scores + worth[listed]
-        order = _descending(scores)
+        order = descending(scores)
         return listed[order], scores[order]
 
 
-def _descending(scores: np.ndarray) -> np.ndarray:
+def descending(scores: np.ndarray) -> np.ndarray:
     """Indices of falling scores, nan last, ties in order of the rows: the same on every run."""
     return np.argsort(-np.nan_to_num(scores, nan=-np.inf, neginf=-np.inf), kind="stable")
 
 
-class _Batch:
+class Batch:
     """The choices of one call as they are made, each the first in its ranking whose candidate is still free."""
 
     def __init__(
@@ -332,10 +332,12 @@ class _Batch:
 
     @property
     def full(self) -> bool:
+        """True once there are as many choices as were asked for."""
         return len(self.picks) >= self._q
 
     @property
     def eligible(self) -> np.ndarray:
+        """Rows of the pool that may be chosen."""
         return np.flatnonzero(self.problem.eligible)
 
     @property

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from models.acquisition.pareto_evaluation import MakeParetoPlanner, ParetoPlanner, ParetoTask
-from models.candidate import Candidate
+from models.acquisition.row_pool import RowPool, row_of
 from models.errors import UnknownNameError
 from models.observation import Objective, Observation
 
@@ -35,7 +34,7 @@ class Athanor:
     def __init__(self, task: ParetoTask, seed: int) -> None:
         from models.acquisition import BayesAcquisition
 
-        self._pool, self._seed = _Rows(task), seed
+        self._pool, self._seed = RowPool(task.X, task.feature_names), seed
         self._names = [f"y{j}" for j in range(len(task.objective_names))]
         goals = [Objective(name=n, reference=float(r)) for n, r in zip(self._names, task.reference, strict=True)]
         self._acquisition = BayesAcquisition(goals, initial=1)
@@ -52,26 +51,7 @@ class Athanor:
             for k, (row, y) in enumerate(zip(observed, Y, strict=True))
         ]
         choice = self._acquisition.choose(self._pool, seen, [], 1, seed=1000 * self._seed + len(seen))[0]
-        return int(choice.candidate.id.removeprefix("row-"))
-
-
-class _Rows:
-    """The rows of a task as a pool."""
-
-    def __init__(self, task: ParetoTask) -> None:
-        self.feature_names, self.features = tuple(task.feature_names), task.X
-
-    def __len__(self) -> int:
-        return len(self.features)
-
-    def __getitem__(self, index: int) -> Candidate:
-        return Candidate(id=f"row-{index}")
-
-    def featurize(self, candidates: Sequence[Candidate]) -> np.ndarray:
-        return self.features[[int(c.id.removeprefix("row-")) for c in candidates]]
-
-    def computed(self, name: str) -> np.ndarray:
-        raise UnknownNameError(f"{name} must be measured: nothing is computed here")
+        return row_of(choice.candidate)
 
 
 class _BoTorch:

@@ -1,4 +1,4 @@
-"""Other people's planners behind the one interface of ``evaluation.PoolPlanner``, for comparison only."""
+"""Planners behind the interface of ``evaluation.PoolPlanner``, for comparison: other people's, our campaigns'."""
 
 # BayBE and Ax need not be installed.
 # pyright: reportMissingImports=false
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from models.acquisition.evaluation import MakePlanner, PoolPlanner
+from models.acquisition.row_pool import ParetoPlanner, TopPlanner
 from models.errors import UnknownNameError
 
 
@@ -172,6 +173,8 @@ class Ax:
 
 
 _METHODS: dict[str, tuple[str, type[PoolPlanner]]] = {
+    "top": ("torch", TopPlanner),
+    "pareto": ("torch", ParetoPlanner),
     "random": ("numpy", RandomSearch),
     "forest": ("sklearn", ForestLCB),
     "gp-lcb": ("sklearn", GaussianProcessLCB),
