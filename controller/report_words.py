@@ -42,6 +42,11 @@ _METHODS = {
         "probability to be among the best twentieth of the candidates, by Gaussian processes over draws of their "
         "hyper-parameters; active search, Garnett et al., ICML 2012, doi:10.48550/arXiv.1206.6406",
     ),
+    "growth of the front": (
+        "for the largest expected growth of the Pareto front",
+        "expected hypervolume improvement, each objective as half value and half rank, by Gaussian processes over draws "
+        "of their hyper-parameters; Emmerich et al., CEC 2011, doi:10.1109/CEC.2011.5949880",
+    ),
     "feasibility-search": (
         "to find what meets every constraint",
         "nothing that counts has been measured yet, so the likeliest to count is looked for first",

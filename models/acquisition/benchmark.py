@@ -60,14 +60,7 @@ class Planner:
             return self._gp.trend + 1e-9 * np.random.default_rng(abs(self._seed)).random(self._n)
         rows, values = [row for row, _ in known], [value for _, value in known]
         try:
-            beliefs = self._gp.posterior(rows, values)
-            if pending:
-                order = np.argsort(values)
-                expected = beliefs.mean[:, pending].mean(axis=0)
-                believed = np.interp(expected, beliefs.observed[order], np.asarray(values)[order])
-                rows, values = [*rows, *pending], [*values, *believed]
-                beliefs = self._gp.posterior(rows, values)
-            return top_probability(beliefs, rows)
+            return top_probability(*self._gp.believe(rows, values, pending))
         except np.linalg.LinAlgError as error:
             log.warning("no belief from %d experiments (%s): the next one is random", len(known), error)
             return np.random.default_rng([abs(self._seed), len(observed)]).random(self._n)

@@ -11,6 +11,7 @@ from models.acquisition.pareto_evaluation import MakeParetoPlanner, ParetoPlanne
 from models.acquisition.row_pool import RowPool, row_of
 from models.errors import UnknownNameError
 from models.observation import Objective, Observation
+from models.registry import resolve
 
 _SAMPLES = {2: 128}  # Monte Carlo samples of BoTorch's qLogNEHVI by number of objectives
 _MANY = 32  # where there are more: one box decomposition a sample
@@ -28,16 +29,16 @@ class RandomSearch:
         return int(self._rng.choice(np.setdiff1d(np.arange(self._n), observed)))
 
 
-class Athanor:
-    """The campaigns' own acquisition, ``models.acquisition.BayesAcquisition``, with its defaults."""
+class Pareto:
+    """What campaigns choose by unless told otherwise, ``acquisition: {name: pareto}``, with its defaults."""
+
+    name = "pareto"
 
     def __init__(self, task: ParetoTask, seed: int) -> None:
-        from models.acquisition import BayesAcquisition
-
         self._pool, self._seed = RowPool(task.X, task.feature_names), seed
         self._names = [f"y{j}" for j in range(len(task.objective_names))]
         goals = [Objective(name=n, reference=float(r)) for n, r in zip(self._names, task.reference, strict=True)]
-        self._acquisition = BayesAcquisition(goals, initial=1)
+        self._acquisition = resolve("acquisitions", self.name)(goals, initial=1)
 
     def suggest(self, observed: list[int], Y: np.ndarray) -> int:
         """Return the acquisition's choice."""
@@ -52,6 +53,12 @@ class Athanor:
         ]
         choice = self._acquisition.choose(self._pool, seen, [], 1, seed=1000 * self._seed + len(seen))[0]
         return row_of(choice.candidate)
+
+
+class Top(Pareto):
+    """``acquisition: {name: top}``."""
+
+    name = "top"
 
 
 class _BoTorch:
@@ -114,7 +121,8 @@ class ParEGO(_BoTorch):
 
 
 _METHODS: dict[str, type[ParetoPlanner]] = {
-    "athanor": Athanor,
+    "top": Top,
+    "pareto": Pareto,
     "qlognehvi": LogNEHVI,
     "parego": ParEGO,
     "random": RandomSearch,
@@ -122,7 +130,7 @@ _METHODS: dict[str, type[ParetoPlanner]] = {
 
 
 def pareto_methods() -> list[str]:
-    """Return the names of the methods, ``athanor`` first."""
+    """Return the names of the methods, ours first."""
     return list(_METHODS)
 
 

@@ -118,6 +118,17 @@ class PoolGP:
             std[:, block] = np.sqrt((left + noise[:, None]) * scale[:, None])
         return Posterior(mean, std, observed)
 
+    def believe(self, rows: Sequence[int], y: Sequence[float], pending: Sequence[int]) -> tuple[Posterior, list[int]]:
+        """Return ``posterior`` as if what is pending had come out as predicted, and the rows it is then of."""
+        beliefs = self.posterior(rows, y)
+        if not len(pending):
+            return beliefs, list(rows)
+        order = np.argsort(y)
+        expected = beliefs.mean[:, list(pending)].mean(axis=0)
+        believed = np.interp(expected, beliefs.observed[order], np.asarray(y)[order])
+        rows = [*rows, *pending]
+        return self.posterior(rows, [*y, *believed]), rows
+
     def _kernel(self, theta: np.ndarray, rows: np.ndarray, columns: np.ndarray, dtype: type) -> np.ndarray:
         """Covariances, shape (particles, rows, columns): one matrix product serves all particles."""
         apart = np.square(self._F[rows][:, None] - self._F[columns][None]).reshape(-1, self._F.shape[1])

@@ -1,4 +1,4 @@
-"""One objective over a finite pool: what is most likely to be among its best 5 %."""
+"""Choosing from a finite pool by beliefs about all of it: the best 5 %, or of several objectives the front."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import torch
 
 from models.acquisition.bayes import Batch, BayesAcquisition, descending
 from models.acquisition.beliefs import Beliefs
-from models.acquisition.benchmark import Planner
+from models.acquisition.benchmark import top_probability
+from models.acquisition.front import expected_growth
+from models.acquisition.pool_gp import PoolGP, Posterior
 from models.acquisition.problem import Problem
 from models.errors import DataError
 from models.observation import Constraint, Objective
@@ -21,23 +23,25 @@ _LEAST = 1e-300
 
 
 class TopAcquisition(BayesAcquisition):
-    """Chooses the candidate that is most likely to be among the best 5 % of the pool, times that it can be made.
+    """Chooses by what is believed about every candidate of a finite pool, times the probability that it can be made.
 
-    The rule and the beliefs of ``models.acquisition.benchmark.Planner``, which finds the best of measured pools sooner
-    than expected improvement does (docs/benchmarks/planning.md), with a campaign's failures, constraints, prices and
-    batches. What it says of a choice (expected value, spread, feasibility) comes from the models of ``pareto``.
+    Of one objective: what is most likely to be among the best 5 % of the pool. Of several: what is expected to enlarge
+    the Pareto front most (``expected_growth``), each objective as half value and half rank, as the beliefs have it. The
+    beliefs are ``PoolGP``'s, as in the benchmarked planner (``models.acquisition.benchmark.Planner``), which finds the
+    best of measured pools sooner than expected improvement by a fitted process (docs/benchmarks/planning.md). Failures,
+    constraints, prices and batches count as in ``pareto``, whose models also say what is expected of a choice.
 
     Args:
-        objectives: one, measured.
+        objectives: measured ones.
         constraints: as for ``BayesAcquisition``.
         initial: number of experiments before the first model.
         settings: others of ``BayesAcquisition``, but for ``fidelities``, ``noise``, ``monotone`` and ``prior``.
 
     Raises:
-        DataError: more than one objective, one that is computed, or a setting that it has no use for.
+        DataError: an objective that is computed, or a setting that it has no use for.
     """
 
-    citation = "Garnett et al., ICML 2012, arXiv:1206.6406"
+    citation = "Garnett et al., ICML 2012, arXiv:1206.6406; Emmerich et al., CEC 2011, doi:10.1109/CEC.2011.5949880"
 
     def __init__(
         self,
@@ -48,8 +52,8 @@ class TopAcquisition(BayesAcquisition):
         **settings: Any,
     ) -> None:
         super().__init__(objectives, constraints, initial=initial, **settings)
-        if len(self.objectives) != 1 or self.objectives[0].source == "computed":
-            raise DataError("acquisition top looks for the best of one measured objective; for others name: pareto")
+        if computed := [o.name for o in self.objectives if o.source == "computed"]:
+            raise DataError(f"acquisition top takes measured objectives; {computed[0]} is computed: name pareto")
         for name in ("fidelities", "noise", "monotone", "prior"):
             if settings.get(name):
                 raise DataError(f"acquisition top has no use for {name}; drop it, or name: pareto")
@@ -63,19 +67,66 @@ class TopAcquisition(BayesAcquisition):
             return
         beliefs = self.beliefs(batch.problem, seed)
         points = _Points(batch.problem)
-        planner = Planner(points.X, list(batch.problem.columns), seed)
-        values = self.objectives[0].sign * batch.problem.values[self.objectives[0].name]
+        processes = [PoolGP(points.X, seed + k) for k in range(len(self.objectives))]
+        method = "top 5 %" if len(processes) == 1 else "growth of the front"
         while not batch.full and batch.problem.eligible.any():
             problem = batch.problem
-            likely = planner.score(points.observed, list(values), points.rows(problem.pending_X))
-            scores = np.log(np.maximum(likely[: len(pool_X)], _LEAST)) + _log_feasibility(beliefs, problem)
+            worth = self._worth(processes, points, problem)[: len(pool_X)]
+            scores = np.log(np.maximum(worth, _LEAST)) + _log_feasibility(beliefs, problem)
             if batch.prices is not None:
                 scores = scores + batch.prices.worth
             scores = np.where(problem.eligible, scores, -np.inf)
-            ranked = descending(scores)[: max(self.shortlist, 1)]
-            row = batch.add(ranked, scores[ranked], method="top 5 %", note=beliefs.note)
+            ranked = descending(scores)[: self.shortlist]
+            row = batch.add(ranked, scores[ranked], method=method, note=beliefs.note)
             if row is not None:
                 batch.explain(beliefs, row)
+
+    def _worth(self, processes: Sequence[PoolGP], points: _Points, problem: Problem) -> np.ndarray:
+        """What each point is worth if it can be made; ones where an objective has never been measured."""
+        pending = points.rows(problem.pending_X)
+        values = [o.sign * problem.values[o.name] for o in self.objectives]
+        known = [np.flatnonzero(np.isfinite(y)) for y in values]
+        if not all(len(rows) for rows in known):
+            return np.ones(len(points.X))
+        found = [
+            process.believe([points.observed[i] for i in rows], y[rows].tolist(), pending)
+            for process, rows, y in zip(processes, known, values, strict=True)
+        ]
+        if len(found) == 1:
+            return top_probability(*found[0])
+        beliefs = [posterior for posterior, _ in found]
+        counts = self._counts(problem, np.all(np.isfinite(values), axis=0))
+        front = np.column_stack([_reached(b, rows, counts) for b, rows in zip(beliefs, known, strict=True)])
+        reference = np.array(
+            [
+                _reference(b, y[rows], None if o.reference is None else o.sign * o.reference)
+                for b, rows, y, o in zip(beliefs, known, values, self.objectives, strict=True)
+            ]
+        )
+        front = front if len(front) else reference[None]
+        return expected_growth([b.mean for b in beliefs], [b.std for b in beliefs], front, reference)
+
+    def _counts(self, problem: Problem, known: np.ndarray) -> np.ndarray:
+        """Observations that satisfy every constraint, as far as it was measured."""
+        for constraint in problem.constraints:
+            read = problem.values[constraint.name]
+            known = known & np.array([not np.isfinite(v) or constraint.satisfied(v) for v in read], dtype=bool)
+        return np.flatnonzero(known)
+
+
+def _reached(beliefs: Posterior, known: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """One objective of the observations that count, and of what is pending, as the beliefs have it."""
+    return np.concatenate([beliefs.observed[np.searchsorted(known, counts)], beliefs.observed[len(known) :]])
+
+
+def _reference(beliefs: Posterior, y: np.ndarray, worst: float | None) -> float:
+    """The worst value of interest, as the beliefs have it; a little below all that was measured where nobody said."""
+    z = beliefs.observed[: len(y)]
+    if worst is None:
+        return float(z.min()) - 0.1 * max(float(np.ptp(z)), 1.0)
+    order = np.argsort(y)
+    slope = float(np.ptp(z)) / max(float(np.ptp(y)), 1e-300)
+    return float(np.interp(worst, y[order], z[order])) + slope * min(0.0, worst - float(y.min()))
 
 
 class _Points:

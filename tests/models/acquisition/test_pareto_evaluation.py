@@ -45,13 +45,15 @@ def test_every_method_starts_from_the_same_rows_and_repeats_itself_with_the_seed
     task = trade_off()
     first = evaluation.run_pareto(RandomSearch, task, 3, 8)
     assert evaluation.run_pareto(RandomSearch, task, 3, 8).order == first.order
-    assert evaluation.run_pareto(pareto_method("athanor"), task, 3, 6).order[:5] == first.order[:5]
+    assert evaluation.run_pareto(pareto_method("pareto"), task, 3, 6).order[:5] == first.order[:5]
 
 
 SLOW = pytest.mark.slow
 
 
-@pytest.mark.parametrize("name", ["athanor", pytest.param("qlognehvi", marks=SLOW), pytest.param("parego", marks=SLOW)])
+@pytest.mark.parametrize(
+    "name", ["top", "pareto", pytest.param("qlognehvi", marks=SLOW), pytest.param("parego", marks=SLOW)]
+)
 def test_the_methods_find_the_front_sooner_than_chance(name):
     task = trade_off()
     chance = [evaluation.regret_curve(task, evaluation.run_pareto(RandomSearch, task, s, 12).order) for s in range(40)]
@@ -70,7 +72,7 @@ def test_a_planner_that_repeats_itself_and_a_method_nobody_knows_are_named():
         evaluation.run_pareto(Stuck, trade_off(), 0, 7)
     with pytest.raises(UnknownNameError, match="parego"):
         pareto_method("crystal-ball")
-    assert pareto_methods()[0] == "athanor"
+    assert pareto_methods()[0] == "top"
 
 
 def test_measured_pools_have_their_objectives_and_references():
