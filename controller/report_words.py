@@ -44,8 +44,8 @@ _METHODS = {
     ),
     "growth of the front": (
         "for the largest expected growth of the Pareto front",
-        "expected hypervolume improvement, each objective as half value and half rank, by Gaussian processes over draws "
-        "of their hyper-parameters; Emmerich et al., CEC 2011, doi:10.1109/CEC.2011.5949880",
+        "expected hypervolume improvement, each objective as half value and half rank, by Gaussian processes over "
+        "draws of their hyper-parameters; Emmerich et al., CEC 2011, doi:10.1109/CEC.2011.5949880",
     ),
     "feasibility-search": (
         "to find what meets every constraint",
