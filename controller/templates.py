@@ -66,7 +66,7 @@ space:
 objectives:
   - {{name: yield_pct, direction: maximize}}
 
-acquisition: {{name: top}}   # one objective over a table; `pareto` for two objectives and all else
+acquisition: {{name: top}}    # by beliefs about every row; see docs/campaign.md
 batch: 1
 
 lab:

@@ -87,11 +87,11 @@ def test_several_objectives_are_compared_by_hypervolume_regret(tmp_path, capsys,
     X = np.random.default_rng(0).random((40, 2))
     task = pareto_evaluation.make_pareto_task("arc", pd.DataFrame(X, columns=["a", "b"]), X, ["a", "b"])
     monkeypatch.setattr(pareto_evaluation, "load_pareto_task", lambda name: task)
-    words = ["bench", "planning", "arc", "--multi", "--methods", "random", "athanor", "--seeds", "2", "--budget", "7"]
+    words = ["bench", "planning", "arc", "--multi", "--methods", "random", "top", "--seeds", "2", "--budget", "7"]
     assert cli.main([*words, "--out", str(tmp_path / "out")]) == 0
     printed = capsys.readouterr().out
     assert "Hypervolume regret at the end" in printed
-    assert "random - athanor:" in printed
+    assert "random - top:" in printed
     assert len((tmp_path / "out" / "curves.csv").read_text().splitlines()) == 1 + 2 * 2 * 7
     assert (tmp_path / "out" / "curves.png").stat().st_size > 1000
     assert cli.main(["bench", "planning", "arc", "--multi", "--methods", "ouija"]) == 2
