@@ -89,7 +89,7 @@ def _whole(
     near = np.unique(np.argpartition(-weights[:, : _VOTES - 1], most, axis=0)[: most + 1])
     near = near[usable[near] > 0]
     found, place = np.unique(library.set_of[near], return_inverse=True)
-    allowed = ~(library.precursors.brings & ~bound[None]).any(axis=1)
+    allowed = np.asarray(~(library.precursors.brings & ~bound[None]).any(axis=1))
     sets = (library.sets[found] & allowed[None]).astype(np.float32)
     votes = np.stack([np.bincount(place, weights=column, minlength=len(found)) for column in weights[near].T], axis=1)
     votes = votes / (votes.sum(axis=0) + 1e-12)
@@ -97,7 +97,7 @@ def _whole(
     np.maximum.at(nearest, place, spelt[near])
     shared = chosen @ sets.T
     size, sizes = chosen.sum(axis=1)[:, None], sets.sum(axis=1)[None]
-    same: np.ndarray = (shared == size) & (shared == sizes)
+    same = (shared == size) & (shared == sizes)
     like = shared / np.maximum(size + sizes - shared, 1.0)
     likest = np.where(same, nearest[None], -1.0).max(axis=1, initial=-1.0)
     return [same @ votes, like @ votes, likest[:, None]]
