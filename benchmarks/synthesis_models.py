@@ -18,8 +18,15 @@ import time
 import numpy as np
 
 from models.blocks.composition import compositions
-from models.predictors.known_compounds import compound
-from models.predictors.synthnn import SynthNN, generate, read_compounds, read_fired, read_recorded
+from models.predictors.synthnn import (
+    SynthNN,
+    generate,
+    read_calculated,
+    read_compounds,
+    read_fired,
+    read_labelled,
+    read_recorded,
+)
 from models.synthesis.conditions import ConditionsModel
 from models.synthesis.firings import groups, read_ceilings, read_firings
 from models.synthesis.literature import KnownRecipe, composition, data_folder, key, read_recipes
@@ -127,43 +134,42 @@ def precision_at(recall: float, score: np.ndarray, positives: int) -> float:
 
 
 def synthnn(most: int) -> None:
-    import pandas as pd
     from sklearn.metrics import roc_auc_score
 
     folder = data_folder("synthesizability")
     positives, unlabelled, oxides = read_compounds(folder)
-    recorded = read_recorded(folder)
-    table = pd.read_parquet(folder / "pu_compositions.parquet")
-    judged = {
-        compound(dict(amounts)): label == "P"
-        for formula, label in zip(table["formula"], table["label"], strict=True)
-        if (amounts := composition(formula))
-    }
+    recorded, fired, calculated = read_recorded(folder), read_fired(folder), read_calculated(folder)
+    labelled = read_labelled(folder)
     order = np.random.default_rng(1).permutation(len(positives))
-    held, teach = [positives[i] for i in order[:1500]], [positives[i] for i in order[1500:]]
+    part = np.random.default_rng(2).permutation(len(labelled)) % 4
     model = SynthNN()
-    model.fit(teach, [one for one in unlabelled if one not in judged], oxides, recorded)
-    for natural, words in ((1.0, "a random positive's proportions"), (0.0, "random integers from 1 to 8")):
-        generated = generate(positives, 20 * len(held), np.random.default_rng(5), natural=natural)
-        composition_only, looked_up = (
-            precision_at(0.6, model.probability([*held, *generated], look_up=look_up), len(held))
-            for look_up in (False, True)
-        )
+    for k in range(4)[:most]:
+        judged = {one: made for (one, made), other in zip(labelled.items(), part, strict=True) if other == k}
+        held = [positives[i] for i in order[1500 * k : 1500 * (k + 1)]]
+        hidden = set(held) | set(judged)
+        teach = [one for one in positives if one not in hidden]
+        unmade, kin = ([one for one in some if one not in hidden] for some in (unlabelled, calculated))
+        model.fit(teach, unmade, oxides, recorded, fired, kin)
+        print(f"synthnn, part {k + 1} of 4:")
+        for natural, words in ((1.0, "a random positive's proportions"), (0.0, "random integers from 1 to 8")):
+            generated = generate(positives, 20 * len(held), np.random.default_rng(5 + k), natural=natural)
+            composition_only, looked_up = (
+                precision_at(0.6, model.probability([*held, *generated], look_up=look_up), len(held))
+                for look_up in (False, True)
+            )
+            print(
+                f"  precision {composition_only:.3f} at recall 0.60 (goal 0.90), {len(held)} positives never seen, 20 "
+                f"generated formulas each ({words}, elements as often as positives have them); {looked_up:.3f} where "
+                "records of the COD are looked up"
+            )
+        score, known = (model.probability(list(judged), look_up=look_up) for look_up in (False, True))
+        truth = list(judged.values())
         print(
-            f"synthnn: precision {composition_only:.3f} at recall 0.60 (goal 0.90), {len(held)} positives never seen, "
-            f"20 generated formulas each ({words}, elements as often as positives have them); {looked_up:.3f} where "
-            "records of the COD are looked up"
+            f"  ROC-AUC {roc_auc_score(truth, score):.3f} (goal 0.95) on {len(judged)} formulas of the Materials "
+            f"Project, none of them trained on; {roc_auc_score(truth, known):.3f} where records of the COD are looked "
+            "up; negatives: those without a record in the ICSD",
+            flush=True,
         )
-    rest = [one for one in positives if one not in judged]
-    others = [one for one in unlabelled if one not in judged]
-    model.fit(rest, others, oxides, recorded, read_fired(folder))
-    score, known = (model.probability(list(judged), look_up=look_up) for look_up in (False, True))
-    truth = list(judged.values())
-    print(
-        f"synthnn: ROC-AUC {roc_auc_score(truth, score):.3f} (goal 0.95) on {len(judged)} formulas of the Materials "
-        f"Project, none of them trained on; {roc_auc_score(truth, known):.3f} where records of the COD are looked up; "
-        "negatives: those without a record in the ICSD"
-    )
     fold = np.random.default_rng(0).permutation(len(oxides)) % 5
     labels, score = np.array([made for _, made in oxides]), np.zeros((2, len(oxides)))
     for k in range(5):

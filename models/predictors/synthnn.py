@@ -18,11 +18,11 @@ from models.predictors.fired_compounds import FiredCompounds, fractions_of
 from models.predictors.known_compounds import Compound, KnownCompounds, compound
 from models.synthesis.literature import FILES, data_folder, read_recipes
 
-POSITIVES, MP, COD, OXIDES = (
-    "synthnn_positive_formulas.parquet", "mp_ehull_by_formula.parquet", "cod_formulas.parquet",
-    "ternary_oxides_curated.parquet",
+POSITIVES, LABELLED, MP, COD, OXIDES = (
+    "synthnn_positive_formulas.parquet", "pu_compositions.parquet", "mp_ehull_by_formula.parquet",
+    "cod_formulas.parquet", "ternary_oxides_curated.parquet",
 )  # fmt: skip
-_VERSION = 3
+_VERSION = 4
 _RATIO = 20
 _DRAWN = 4  # generated formulas a positive that are trained on; each stands for _RATIO / _DRAWN
 _MOST = 16_000  # positives that teach
@@ -44,9 +44,9 @@ class SynthNN:
     """Positive-unlabelled learning of synthesizability (Antoniuk et al., npj Comput. Mater. 2023).
 
     The paper's task and negatives: compounds with a record against artificial formulas at 20:1. Its network of learned
-    element vectors is replaced by boosted trees on statistics of the elements and on what known compounds say of a
-    formula by substitution. A second set of trees tells records from the Materials Project's other formulas, a third
-    one, on curated labels, ternary oxides made by solid-state reaction from those made otherwise only.
+    element vectors is replaced by boosted trees on statistics of the elements and on what known and calculated
+    compounds say of a formula by substitution. A second set of trees tells records from the Materials Project's other
+    formulas, a third one, on curated labels, ternary oxides made by solid-state reaction from those made otherwise.
     """
 
     citation = "10.1038/s41524-023-01114-4"
@@ -55,6 +55,7 @@ class SynthNN:
     def __init__(self, *, seed: int = 0) -> None:
         self.seed = seed
         self._known: KnownCompounds | None = None
+        self._calculated = KnownCompounds(())
         self._recorded: set[Compound] = set()
         self._fired = FiredCompounds(())
         self._trees: dict[str, Boosting] = {}
@@ -69,14 +70,14 @@ class SynthNN:
         folder = data_folder("synthesizability") if folder is None else folder
         if not (folder / POSITIVES).is_file():
             raise DataError(f"no {POSITIVES} in {folder}; set ATHANOR_DATA to the data folder")
-        files = [folder / name for name in (POSITIVES, MP, COD, OXIDES) if (folder / name).is_file()]
+        files = [folder / name for name in (POSITIVES, LABELLED, MP, COD, OXIDES) if (folder / name).is_file()]
         files += [
             folder.parent / "synthesis" / name for name in FILES if (folder.parent / "synthesis" / name).is_file()
         ]
         made = cls()
 
         def train() -> Stored:
-            made.fit(*read_compounds(folder), read_recorded(folder), read_fired(folder))
+            made.fit(*read_compounds(folder), read_recorded(folder), read_fired(folder), read_calculated(folder))
             return made.arrays()
 
         made.restore(*trained("synthnn", files, {"version": _VERSION, "rounds": _ROUNDS, "seed": 0}, train, minutes=3))
@@ -85,7 +86,7 @@ class SynthNN:
     def fit(
         self, positives: Sequence[Compound], unlabelled: Sequence[Compound] = (),
         oxides: Sequence[tuple[Compound, bool]] = (), recorded: Sequence[Compound] = (),
-        fired: Sequence[Compound] = (),
+        fired: Sequence[Compound] = (), calculated: Sequence[Compound] = (),
     ) -> None:  # fmt: skip
         """Learn from compounds with a record.
 
@@ -96,6 +97,8 @@ class SynthNN:
             recorded: further compounds that have been made, minerals and solid solutions among them: they are looked
                 up, but teach nothing.
             fired: targets of published solid-state reactions.
+            calculated: compounds without a record that someone thought worth calculating; what they say of others is
+                learnt, beside what positives say.
 
         Raises:
             DataError: fewer than 50 positives.
@@ -105,6 +108,7 @@ class SynthNN:
             raise DataError(f"{len(positives)} compounds are too few to learn from")
         draw = np.random.default_rng(self.seed)
         self._known, self._trees = KnownCompounds(positives), {}
+        self._calculated = KnownCompounds(calculated)
         self._recorded = set(recorded)
         self._fired = FiredCompounds(fired)
         teach = [positives[i] for i in draw.permutation(len(positives))[:_MOST]]
@@ -157,7 +161,8 @@ class SynthNN:
             numbers[i, : len(one)], fractions[i, : len(one)] = zip(*one, strict=True)
         fractions /= np.maximum(fractions.sum(axis=1, keepdims=True), 1e-12)
         elements = magpie_features(Compositions(numbers, fractions))[:, _columns()].astype(np.float32)
-        return np.concatenate([self._known.features(compounds), elements], axis=1)
+        said = [self._known.features(compounds), self._calculated.features(compounds)]
+        return np.concatenate([*said, elements], axis=1)
 
     def predict(self, formulas: Sequence[str]) -> tuple[np.ndarray, list[str]]:
         """Probability of each formula, (n,), NaN where it cannot be read; and a flag: why not, or ``has a record``.
@@ -182,7 +187,8 @@ class SynthNN:
     def probability(self, compounds: Sequence[Compound], *, look_up: bool = True) -> np.ndarray:
         """Probability of each compound, (n,); ``look_up``: one with a record has been made, whatever the trees say."""
         X = self.features(compounds)
-        made = self._odds("generated", X) * (0.3 + 0.7 * self._odds("unlabelled", X))
+        # The root: the trees of the first set are told that one formula in 21 is made, a rarer thing than it is here.
+        made = np.sqrt(self._odds("generated", X)) * self._odds("unlabelled", X)
         if look_up:
             made = np.where([self.has_record(one) for one in compounds], np.maximum(made, _KNOWN), made)
         ternary = [i for i, one in enumerate(compounds) if len(one) == 3 and any(z == _OXYGEN for z, _ in one)]
@@ -206,6 +212,7 @@ class SynthNN:
             raise NotFittedError("fit the model before keeping it")
         out = (
             prefixed("known", _packed(sorted(self._known.compounds)))
+            | prefixed("calculated", _packed(sorted(self._calculated.compounds)))
             | prefixed("recorded", _packed(sorted(self._recorded)))
             | prefixed("fired", _packed(self._fired.compounds))
         )
@@ -217,6 +224,7 @@ class SynthNN:
         """Take what ``arrays`` gave. Raises DataError where it does not fit."""
         try:
             self._known = KnownCompounds(_unpacked(part("known", arrays)))
+            self._calculated = KnownCompounds(_unpacked(part("calculated", arrays)))
             self._recorded = set(_unpacked(part("recorded", arrays)))
             self._fired = FiredCompounds(_unpacked(part("fired", arrays)))
             self._trees = {name: Boosting() for name in header["trees"]}
@@ -296,15 +304,46 @@ def read_fired(folder: Path) -> list[Compound]:
     return list(dict.fromkeys(compound(dict(recipe.target)) for recipe in read_recipes(recipes)))
 
 
-def read_compounds(folder: Path) -> tuple[list[Compound], list[Compound], list[tuple[Compound, bool]]]:
-    """Positives, formulas of the Materials Project without a record (here or in the COD), labelled ternary oxides."""
+def read_labelled(folder: Path) -> dict[Compound, bool]:
+    """Formulas of a late release of the Materials Project -> whether the ICSD has a record; none without the table."""
     import pandas as pd
 
-    positives = _compounds(pd.read_parquet(folder / POSITIVES)["formula"])
-    calculated: list[Compound] = []
+    if not (folder / LABELLED).is_file():
+        return {}
+    table = pd.read_parquet(folder / LABELLED)
+    out: dict[Compound, bool] = {}
+    for formula, label in zip(table["formula"], table["label"], strict=True):
+        for one in _compounds([formula]):
+            out[one] = out.get(one, False) or label == "P"
+    return out
+
+
+def read_calculated(folder: Path) -> list[Compound]:
+    """Formulas of the Materials Project, of any release whose table is there, that have no record."""
+    import pandas as pd
+
+    labelled = read_labelled(folder)
+    out = [one for one, recorded in labelled.items() if not recorded]
     if (folder / MP).is_file():
-        recorded = set(positives) | set(read_recorded(folder))
-        calculated = [one for one in _compounds(pd.read_parquet(folder / MP)["formula"]) if one not in recorded]
+        out += _compounds(pd.read_parquet(folder / MP)["formula"])
+    made = {one for one, recorded in labelled.items() if recorded} | set(read_recorded(folder))
+    made |= set(_compounds(pd.read_parquet(folder / POSITIVES)["formula"]))
+    return [one for one in dict.fromkeys(out) if one not in made]
+
+
+def read_compounds(folder: Path) -> tuple[list[Compound], list[Compound], list[tuple[Compound, bool]]]:
+    """Positives, formulas of the Materials Project without a record, ternary oxides with their labels.
+
+    Those without a record are the labelled ones, where that table is there: the table of energies is of an older
+    release, which has few of them, and teaches less of them although it is ten times as long.
+    """
+    import pandas as pd
+
+    labelled = read_labelled(folder)
+    positives = _compounds(pd.read_parquet(folder / POSITIVES)["formula"])
+    positives = list(dict.fromkeys([*positives, *(one for one, recorded in labelled.items() if recorded)]))
+    calculated = read_calculated(folder)
+    unlabelled = [one for one in calculated if one in labelled] or calculated
     oxides: dict[Compound, bool] = {}
     if (folder / OXIDES).is_file():
         table = pd.read_parquet(folder / OXIDES)
@@ -312,7 +351,7 @@ def read_compounds(folder: Path) -> tuple[list[Compound], list[Compound], list[t
         for formula, answer in answers:
             if answer in ("y", "n") and (found := _compounds([formula])):
                 oxides[found[0]] = oxides.get(found[0], False) or answer == "y"
-    return positives, calculated, list(oxides.items())
+    return positives, unlabelled, list(oxides.items())
 
 
 def _compounds(formulas: Any) -> list[Compound]:

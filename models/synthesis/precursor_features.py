@@ -30,12 +30,14 @@ class Considered:
 
     Attributes:
         sets: (k,) ids of precursors, sorted.
+        chosen: (k, p) the same, ones among zeros.
         features: (k, d).
         belief: (k,) what the votes alone say, a logarithm.
         nearest: highest cosine of any known target's fractions.
     """
 
     sets: list[tuple[int, ...]]
+    chosen: np.ndarray
     features: np.ndarray
     belief: np.ndarray
     nearest: float
@@ -102,7 +104,7 @@ def consider(
         ],
         axis=1,
     )  # fmt: skip
-    return Considered(sets, features.astype(np.float32), belief, best[0])
+    return Considered(sets, chosen, features.astype(np.float32), belief, best[0])
 
 
 def _weights(library: RecipeLibrary, similarity: np.ndarray, overlap: np.ndarray, usable: np.ndarray) -> np.ndarray:

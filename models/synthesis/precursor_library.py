@@ -182,9 +182,20 @@ class RecipeLibrary:
         sets = self.sets.astype(np.float64)
         return (sets * weight[:, None]).T @ sets
 
+    @cached_property
+    def _by_element(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(94, n) each: what an atom of an element adds to the cosines with every recipe, so that few rows are read."""
+        bare, rooted, blurred = self.encodings
+        return np.ascontiguousarray(bare.T), np.ascontiguousarray(rooted.T), _blur() @ blurred.T
+
     def similarities(self, fractions: np.ndarray) -> np.ndarray:
         """Cosines of m targets (m, 94) with every recipe's target in the three encodings, float32 (m, 3, n)."""
-        return np.stack([a @ b.T for a, b in zip(encodings(fractions), self.encodings, strict=True)], axis=1)
+        bare, rooted, _ = encodings(fractions)
+        roots = np.sqrt(fractions).astype(np.float32)
+        length = np.linalg.norm(roots @ _blur(), axis=-1, keepdims=True)
+        rows = (bare, rooted, roots / np.maximum(length, 1e-9))
+        used = np.flatnonzero((fractions > 0).any(axis=0))
+        return np.stack([a[:, used] @ b[used] for a, b in zip(rows, self._by_element, strict=True)], axis=1)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """For a checkpoint: only plain arrays; the names lie in the header."""

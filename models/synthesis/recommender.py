@@ -14,10 +14,11 @@ from models.blocks.composition import compositions, parse
 from models.blocks.trained import Stored, part, prefixed, trained
 from models.errors import DataError, NotFittedError
 from models.synthesis.literature import FILES, KnownRecipe, data_folder, key, read_recipes
-from models.synthesis.precursor_features import Considered, consider
+from models.synthesis.precursor_features import consider
 from models.synthesis.precursor_library import RecipeLibrary
+from models.synthesis.spelling import Spellings, curated_rows
 
-_VERSION = 1
+_VERSION = 2
 _BATCH = 64
 _MEMBERS = 2
 _ROUNDS = 250
@@ -42,7 +43,8 @@ class PrecursorRecommender:
     For each element of the target, every recipe votes for the precursors that brought it there, the more the more like
     its target is (three encodings of the composition, several widths). Products of the likeliest sources and the sets
     of the most similar targets are the candidates; boosted trees, trained on recipes that were asked for without their
-    own row, rank them by votes, pairs that go together, kinds of precursors and the oxygen balance.
+    own row, rank them by votes, recipes whose targets are spelt alike, pairs that go together, kinds of precursors and
+    the oxygen balance.
     """
 
     citation = "10.1021/jacs.4c05840"
@@ -52,6 +54,7 @@ class PrecursorRecommender:
         """``targets``: at most so many recipes teach the ranking (all of them vote); ``members`` rankers."""
         self.targets, self.members, self.seed = targets, members, seed
         self._library: RecipeLibrary | None = None
+        self._spellings: Spellings | None = None
         self._rankers: list[Boosting] = []
 
     @classmethod
@@ -90,6 +93,7 @@ class PrecursorRecommender:
             if recipe.source == "folds":
                 asked[recipe.name, recipe.origin].append(i)
         hidden = _own_rows(recipes, keys)
+        spellings = Spellings(library, [recipes[i].name for i in curated_rows(library)])
         rows = list(asked.values())
         order = np.random.default_rng(self.seed).permutation(len(rows))[: self.targets]
         features: list[np.ndarray] = []
@@ -104,12 +108,13 @@ class PrecursorRecommender:
                 if found is None:
                     continue
                 true = {tuple(np.flatnonzero(library.sets[library.set_of[i]]).tolist()) for i in own}
-                features.append(found.features)
+                said = spellings.features(library, recipes[own[0]].name, target, like, found.chosen, without)
+                features.append(np.concatenate([found.features, said], axis=1))
                 labels.append(np.array([one in true for one in found.sets]))
         if sum(bool(y.any()) for y in labels) < 20:
             raise DataError("fewer than 20 recipes can be told from the others: too few to learn a ranking from")
         X, y = np.concatenate(features), np.concatenate(labels)
-        self._library, self._rankers = library, []
+        self._library, self._spellings, self._rankers = library, spellings, []
         for member in range(self.members):
             ranker = Boosting(
                 rounds=_ROUNDS, rate=0.05, leaves=15 * (member % 2 + 1), leaf=40 // (member % 2 + 1), features=0.3,
@@ -125,41 +130,42 @@ class PrecursorRecommender:
             DataError: the formula cannot be read.
             NotFittedError: neither ``fit`` nor ``load`` was called.
         """
-        found = self.consider(target)
-        if found is None or self._library is None:
+        if self._library is None or self._spellings is None:
+            raise NotFittedError("call PrecursorRecommender.load() or fit(recipes) first")
+        fractions = compositions([parse(target)]).dense()
+        similarity = self._library.similarities(fractions)[0]
+        found = consider(self._library, fractions[0], similarity)
+        if found is None:
             return []
-        score = self._rank(found)
+        said = self._spellings.features(self._library, target, fractions[0], similarity, found.chosen)
+        X = np.concatenate([found.features, said], axis=1)
+        odds = np.mean([ranker.predict(X) for ranker in self._rankers], axis=0)
+        score = 1.0 / (1.0 + np.exp(-odds))
+        score /= score.sum()
         names = self._library.precursors.names
         order = np.argsort(-score, kind="stable")[:top]
         return [PrecursorSet(tuple(sorted(names[p] for p in found.sets[i])), float(score[i])) for i in order]
 
-    def consider(self, target: str) -> Considered | None:
-        """Return the candidates of a formula with their features (``recommend`` ranks them)."""
-        if self._library is None:
-            raise NotFittedError("call PrecursorRecommender.load() or fit(recipes) first")
-        fractions = compositions([parse(target)]).dense()
-        return consider(self._library, fractions[0], self._library.similarities(fractions)[0])
-
-    def _rank(self, found: Considered) -> np.ndarray:
-        odds = np.mean([ranker.predict(found.features) for ranker in self._rankers], axis=0)
-        score = 1.0 / (1.0 + np.exp(-odds))
-        return score / score.sum()
-
     def arrays(self) -> Stored:
         """For a checkpoint. Raises NotFittedError."""
-        if self._library is None:
+        if self._library is None or self._spellings is None:
             raise NotFittedError("fit the recommender before keeping it")
         out = prefixed("library", self._library.arrays())
         for i, ranker in enumerate(self._rankers):
             out |= prefixed(f"ranker{i}", ranker.arrays())
-        return out, {"precursors": list(self._library.precursors.names), "rankers": len(self._rankers)}
+        return out, {
+            "precursors": list(self._library.precursors.names),
+            "spellings": list(self._spellings.names),
+            "rankers": len(self._rankers),
+        }
 
     def restore(self, arrays: dict[str, np.ndarray], header: dict[str, object]) -> None:
         """Take what ``arrays`` gave. Raises DataError where it does not fit."""
-        names, count = header.get("precursors"), header.get("rankers")
-        if not isinstance(names, list) or not isinstance(count, int):
+        names, spelt, count = (header.get(name) for name in ("precursors", "spellings", "rankers"))
+        if not isinstance(names, list) or not isinstance(spelt, list) or not isinstance(count, int):
             raise DataError("the stored recommender is damaged; delete the file and train again")
         self._library = RecipeLibrary.from_arrays(names, part("library", arrays))
+        self._spellings = Spellings(self._library, spelt)
         self._rankers = [Boosting() for _ in range(count)]
         for i, ranker in enumerate(self._rankers):
             ranker.restore(part(f"ranker{i}", arrays))

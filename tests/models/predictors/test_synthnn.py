@@ -15,7 +15,7 @@ from models.errors import DataError, NotFittedError
 from models.predictors import synthnn as module
 from models.predictors.fired_compounds import FiredCompounds
 from models.predictors.known_compounds import NAMES, KnownCompounds, compound
-from models.predictors.synthnn import SynthNN, generate
+from models.predictors.synthnn import SynthNN, generate, read_calculated, read_compounds
 
 ALKALI, EARTH, HALOGEN, CHALCOGEN = ("Li", "Na", "K", "Rb", "Cs"), ("Mg", "Ca", "Sr", "Ba"), ("F", "Cl", "Br", "I"), (
     "O", "S", "Se", "Te",
@@ -102,6 +102,34 @@ def test_the_command_line_scores_a_table_and_flags_what_is_no_formula(tables, tm
     assert (tmp_path / "scores.csv").read_text() == first
 
 
+def test_labelled_formulas_come_before_the_energies_of_an_older_release(tables):
+    pd.DataFrame({"formula": ["KCl", "KRb3Cl2", "Na3Cl"]}).to_parquet(tables / "mp_ehull_by_formula.parquet")
+    older = read_compounds(tables)[1]
+    assert older == read_calculated(tables) == [compound(parse("KRb3Cl2")), compound(parse("Na3Cl"))]
+    labelled = pd.DataFrame({"formula": ["CsAu", "K2O5", "K3O7"], "label": ["P", "U", "U"]})
+    labelled.to_parquet(tables / "pu_compositions.parquet")
+    positives, unlabelled, _ = read_compounds(tables)
+    assert compound(parse("CsAu")) in positives
+    assert unlabelled == [compound(parse("K2O5")), compound(parse("K3O7"))]
+    assert read_calculated(tables) == [*unlabelled, *older]
+
+
+def test_calculated_compounds_speak_for_others_and_are_not_taken_for_made(tables):
+    positives = [compound(parse(f)) for f in made()]
+    asked, kin = compound(parse("Rb3Cl")), compound(parse("Cs3Cl"))
+    rows = []
+    for calculated in ((), (kin,)):
+        model = SynthNN()
+        model.fit(positives, calculated=calculated)
+        rows.append(model.features([asked])[0])
+        assert not model.has_record(kin)
+    changed = np.flatnonzero(rows[0] != rows[1])
+    assert len(NAMES) + NAMES.index("kin") in changed and changed.min() >= len(NAMES)
+    again = SynthNN()
+    again.restore(*model.arrays())
+    assert np.array_equal(again.features([asked])[0], rows[1])
+
+
 def test_without_data_it_says_what_to_set(monkeypatch):
     monkeypatch.delenv("ATHANOR_DATA", raising=False)
     with pytest.raises(DataError, match="set ATHANOR_DATA"):
@@ -138,3 +166,19 @@ def test_a_record_elsewhere_is_looked_up_and_teaches_nothing():
     assert without.probability([recorded])[0] < 0.99
     asked = [recorded, compound(parse("Rb3Sr"))]
     assert np.array_equal(with_it.probability(asked, look_up=False), without.probability(asked))
+
+
+def test_a_compound_is_compared_with_all_of_its_pattern_and_not_with_itself():
+    index = KnownCompounds(compound(parse(f)) for f in ("NaCl", "KCl", "CaO", "BaCl2"))
+    alike = [NAMES.index("alike"), NAMES.index("most_alike")]
+    rows = index.features([compound(parse(f)) for f in ("RbBr", "RbBr3", "NaCl")])[:, alike]
+    assert (rows[0] > 0).all() and not rows[1].any()
+    assert 0 < rows[2, 1] < 1
+
+
+def test_elements_that_change_places_in_known_compounds_stand_for_one_another():
+    pairs = [("Na", x) for x in HALOGEN] + [("Tl", x) for x in HALOGEN]
+    index = KnownCompounds(compound(parse(a + x)) for a, x in [*pairs, ("Na", "H"), ("Cs", "Au")])
+    most = NAMES.index("most_exchangeable")
+    asked = index.features([compound(parse(f)) for f in ("TlH", "CsH")])[:, most]
+    assert asked[0] > 0.3 > asked[1]
