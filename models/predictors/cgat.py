@@ -26,7 +26,7 @@ class CGAT(NeuralModel):
 
     citation = "10.1126/sciadv.abi7948"
     summary = "attention over ranked neighbours; for unrelaxed prototypes"
-    speed = "580"
+    speed = "6,900"
     structure = True
     schedule = Schedule(epochs=100, batch=64, learning_rate=1.5e-3)
 
