@@ -33,7 +33,7 @@ def ranked_graphs(cells: Sequence[Cell], *, neighbors: int = 24, shared: bool = 
         DataError: atoms that overlap or float; the message says which row.
     """
     shape, first = _shapes(cells) if shared else (np.arange(len(cells)), np.arange(len(cells)))
-    unit = [cells[i].scaled(_scale(cells[i])) for i in first]
+    unit = [cells[i].scaled(_scale(cells[i])) for i in first.tolist()]
     try:
         found = bonds(unit, neighbors)
     except DataError:
