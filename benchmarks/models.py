@@ -3,7 +3,7 @@
 ``accuracy`` trains on the public data that ``ATHANOR_DATA`` names and prints one table beside the published numbers;
 ``--only perov5,supercon`` chooses, ``--device cuda``, ``--budget-minutes`` bounds each training, ``--out`` keeps what
 was trained (a run that was killed goes on). ``speed`` prints rates per CPU second of one core, and a peer's where it is
-installed (matminer, smact). ``shift``: whether 90 % intervals hold after 50 results of a campaign that went where the
+installed. ``shift``: whether 90 % intervals hold after 50 results of a campaign that went where the
 model had not been (``--seeds``). Needs neither ray nor the floors above ``models``.
 """
 
@@ -13,15 +13,10 @@ import argparse
 import json
 import os
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from models.blocks.materials import read_materials
 from models.predictors.training import Order, train
 
 
@@ -117,98 +112,11 @@ def accuracy(arguments: argparse.Namespace) -> None:
             )
 
 
-def rate(work: Callable[[], Any], count: int) -> float:
-    """Items a CPU second of this process, best of three after a warm-up."""
-    work()
-    best = 0.0
-    for _ in range(3):
-        begin = time.process_time()
-        work()
-        best = max(best, count / (time.process_time() - begin))
-    return best
-
-
 def speed(arguments: argparse.Namespace) -> None:
-    import torch
+    from benchmarks.model_speed import table
 
-    from models.blocks.composition import magpie_features, parse, parse_all
-    from models.blocks.fitting import Scaled, laplace_loss
-    from models.blocks.graphs import crystal_graphs
-    from models.blocks.validity import plausible
-    from models.predictors.cgat import CGAT
-    from models.predictors.cgcnn import CGCNN
-    from models.predictors.ward import voronoi_attributes
-
-    torch.set_num_threads(1)
-    data = Path(os.environ["ATHANOR_DATA"])
-    materials = read_materials(data / "structures/perov5.parquet").take(np.arange(1024))
-    cells = [cell for cell in materials.cells if cell is not None]
-    formulas = materials.formulas
-    print(
-        f"per CPU second of one core (torch {torch.__version__}, 1,024 cells of 5 atoms)\n\n"
-        "| what | rate | goal |\n|---|---|---|"
-    )
-
-    def say(what: str, value: float, goal: str) -> None:
-        print(f"| {what} | {value:,.0f} | {goal} |", flush=True)
-
-    say(
-        "composition features (180), from formulas",
-        rate(lambda: magpie_features(parse_all(formulas)), 1024),
-        "30 x matminer",
-    )
-    amounts = [parse(f) for f in formulas]
-    say("validity", rate(lambda: plausible(amounts), 1024), "20 x smact")
-    say("Ward attributes", rate(lambda: [voronoi_attributes(c) for c in cells[:100]], 100), "20 x matminer")
-    say("crystal graphs", rate(lambda: crystal_graphs(cells), 1024), "4,000")
-    for kind, goal in ((CGCNN, "2 x original (2,796; 1,100 to 1,250)"), (CGAT, "3,000, graphs included")):
-        model = kind()
-        scaled = Scaled(model.network())
-        inputs = model.prepare(materials)
-        say(f"{kind.__name__} inference", rate(lambda m=scaled, x=inputs: m.predict(x, batch=256), 1024), goal)
-        say(
-            f"{kind.__name__} inference, graphs included",
-            rate(lambda m=scaled, k=model: m.predict(k.prepare(materials), batch=256), 1024), goal,
-        )  # fmt: skip
-        optimizer = torch.optim.AdamW(scaled.parameters())
-        target = torch.zeros((256, 1))
-
-        def step(m: Scaled = scaled, x: Any = inputs, o: Any = optimizer, t: torch.Tensor = target) -> None:
-            m.train()
-            for rows in torch.arange(1024).split(256):
-                mean, width = m(x.batch(rows))
-                loss = laplace_loss(mean, width, t)
-                o.zero_grad()
-                loss.backward()
-                o.step()
-
-        say(f"{kind.__name__} training", rate(step, 1024), goal)
-    _peers(formulas, cells, say)
-
-
-def _peers(formulas: list[str], cells: list[Any], say: Callable[[str, float, str], None]) -> None:
-    """The peers' own rates, where they are installed."""
-    try:
-        from matminer.featurizers.composition import ElementProperty  # type: ignore[import-not-found]
-        from matminer.featurizers.structure import SiteStatsFingerprint  # type: ignore[import-not-found]
-        from pymatgen.core import Composition
-
-        from models.predictors.potential import to_pymatgen
-
-        magpie, some = ElementProperty.from_preset("magpie"), [Composition(f) for f in formulas[:200]]
-        say("matminer Magpie", rate(lambda: [magpie.featurize(c) for c in some], 200), "peer")
-        structures = [to_pymatgen(c) for c in cells[:20]]
-        for preset in ("CoordinationNumber_ward-prb-2017", "LocalPropertyDifference_ward-prb-2017"):
-            ward = SiteStatsFingerprint.from_preset(preset)
-            say(f"matminer {preset}", rate(lambda w=ward: [w.featurize(s) for s in structures], 20), "peer")
-    except ImportError:
-        say("matminer is not installed: its recorded Magpie rate", 375, "peer")
-    try:
-        from smact.screening import smact_validity  # type: ignore[import-not-found]
-
-        say("smact_validity", rate(lambda: [smact_validity(f) for f in formulas[:200]], 200), "peer")
-    except ImportError:
-        say("smact is not installed: its recorded rate", 851, "peer")
+    for line in table(Path(os.environ["ATHANOR_DATA"])):
+        print(line, flush=True)
 
 
 def shift(arguments: argparse.Namespace) -> None:

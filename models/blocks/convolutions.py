@@ -72,7 +72,7 @@ class GatedConv(nn.Module):
 
     def forward(self, x: Tensor, e: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """(N, h), (E, k) -> the same."""
-        z = self.here(x)[batch.target] + self.there(x)[batch.source] + self.bond(e)
+        z = self.here(x).index_select(0, batch.target) + self.there(x).index_select(0, batch.source) + self.bond(e)
         gate, core = z.chunk(2, dim=1)
         message = torch.sigmoid(gate) * functional.softplus(core) * batch.edge["count"][:, None]
         return functional.softplus(x + self.norm(segment_sum(message, batch.target, len(x)))), e
@@ -92,9 +92,9 @@ class EdgeGatedConv(nn.Module):
 
     def forward(self, x: Tensor, e: Tensor, source: Tensor, target: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
         """(N, h), (E, h), edges, how often each counts -> the same."""
-        z = self.here(x)[target] + self.there(x)[source] + self.bond(e)
+        z = self.here(x).index_select(0, target) + self.there(x).index_select(0, source) + self.bond(e)
         gate = torch.sigmoid(z) * count[:, None]
-        total = segment_sum(gate * self.message(x)[source], target, len(x))
+        total = segment_sum(gate * self.message(x).index_select(0, source), target, len(x))
         total = total / segment_sum(gate, target, len(x)).clamp_min(1e-6)
         return x + functional.silu(self.norm_x(self.own(x) + total)), e + functional.silu(self.norm_e(z))
 
@@ -115,11 +115,13 @@ class AttentionConv(nn.Module):
         self.power = nn.Parameter(torch.ones(heads))
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, x: Tensor, e: Tensor | None, batch: Batch) -> tuple[Tensor, Tensor | None]:
-        """(N, h), (E, k) or None -> the same."""
-        z = self.here(x)[batch.target] + self.there(x)[batch.source]
+    def forward(
+        self, x: Tensor, e: Tensor | None, batch: Batch, kind: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """(N, h), (E, k) or None -> the same; with ``kind`` (E,), e is (K, k) and has a row a kind of edge."""
+        z = self.here(x).index_select(0, batch.target) + self.there(x).index_select(0, batch.source)
         if self.bond is not None and e is not None:
-            z = z + self.bond(e)
+            z = z + (self.bond(e) if kind is None else self.bond(e).index_select(0, kind))
         gate, value = functional.silu(z).chunk(2, dim=1)
         logits = self.gate(gate) + self.power * torch.log(batch.weight[batch.source].clamp_min(1e-6))[:, None]
         share = segment_softmax(logits, batch.target, len(x), batch.edge.get("count"))
@@ -129,7 +131,10 @@ class AttentionConv(nn.Module):
 
 
 class AttentionPool(nn.Module):
-    """Nodes (N, h) -> graphs (size, h): a softmax over each graph's nodes, weighted by w^p, a few heads averaged."""
+    """Nodes (N, h) -> graphs (size, h): a softmax over each graph's nodes, weighted by w^p, a few heads averaged.
+
+    A node that stands for several (``count``) has as many terms.
+    """
 
     def __init__(self, width: int, heads: int = 3, context: int = 0) -> None:
         super().__init__()
@@ -139,9 +144,9 @@ class AttentionPool(nn.Module):
 
     def forward(self, x: Tensor, batch: Batch, context: Tensor | None = None) -> Tensor:
         """(N, h), and (size, context) where the pool was made for one -> (size, h)."""
-        seen = x if context is None else torch.cat([x, context[batch.graph]], dim=1)
+        seen = x if context is None else torch.cat([x, context.index_select(0, batch.graph)], dim=1)
         logits = self.gate(seen) + self.power * torch.log(batch.weight.clamp_min(1e-6))[:, None]
-        share = segment_softmax(logits, batch.graph, batch.size).mean(dim=1, keepdim=True)
+        share = segment_softmax(logits, batch.graph, batch.size, batch.node.get("count")).mean(dim=1, keepdim=True)
         return segment_sum(share * self.value(x), batch.graph, batch.size)
 
 

@@ -138,7 +138,7 @@ def crystal_graphs(cells: Sequence[Cell], *, neighbors: int = 12, merge: bool = 
         edge["vector"] = found.vector_A.astype(np.float32)
     edge["distance"], edge["shell"] = distance.astype(np.float32), shell
     numbers = np.concatenate([cell.numbers for cell in cells]) if len(cells) else np.zeros(0, dtype=np.int64)
-    return _graph_set(numbers, np.ones(len(numbers)), other, centre, node_at, crystal, edge)
+    return graph_set(numbers, np.ones(len(numbers)), other, centre, node_at, crystal, edge)
 
 
 def composition_graphs(given: Compositions) -> GraphSet:
@@ -150,7 +150,7 @@ def composition_graphs(given: Compositions) -> GraphSet:
              for k in range(1, int(sizes.max(initial=1)) + 1)]  # fmt: skip
     edges = np.concatenate([pairs[k - 1] for k in sizes]) if len(sizes) else np.zeros((0, 2), dtype=np.int64)
     graph = np.repeat(np.arange(len(sizes)), np.maximum(sizes * (sizes - 1), 1))
-    return _graph_set(given.numbers[there], given.fractions[there], edges[:, 1], edges[:, 0], node_at, graph, {})
+    return graph_set(given.numbers[there], given.fractions[there], edges[:, 1], edges[:, 0], node_at, graph, {})
 
 
 def metal_graphs(cells: Sequence[Cell], *, neighbors: int = 6) -> GraphSet:
@@ -181,10 +181,11 @@ def _symbols() -> tuple[str, ...]:
     return symbols()
 
 
-def _graph_set(
+def graph_set(
     numbers: np.ndarray, weight: np.ndarray, source: np.ndarray, target: np.ndarray, node_at: np.ndarray,
-    graph: np.ndarray, edge: dict[str, np.ndarray],
+    graph: np.ndarray, edge: dict[str, np.ndarray], node: dict[str, np.ndarray] | None = None,
 ) -> GraphSet:  # fmt: skip
+    """Tensors of n graphs from arrays: ``node_at`` (n + 1,) where the nodes begin, ``graph`` (E,) of each edge."""
     edge_at = np.concatenate([[0], np.cumsum(np.bincount(graph, minlength=len(node_at) - 1))])
     return GraphSet(
         torch.from_numpy(numbers.astype(np.int16)),
@@ -194,4 +195,5 @@ def _graph_set(
         torch.from_numpy(node_at.astype(np.int64)),
         torch.from_numpy(edge_at.astype(np.int64)),
         {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in edge.items()},
+        node={name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in (node or {}).items()},
     )

@@ -36,7 +36,13 @@ class Cell:
     @property
     def volume_A3(self) -> float:
         """Volume of the cell."""
-        return abs(float(np.linalg.det(self.lattice)))
+        a, b, c = self.lattice.tolist()
+        cross = (b[1] * c[2] - b[2] * c[1], b[2] * c[0] - b[0] * c[2], b[0] * c[1] - b[1] * c[0])
+        return abs(a[0] * cross[0] + a[1] * cross[1] + a[2] * cross[2])
+
+    def scaled(self, factor: float) -> Cell:
+        """The same crystal with all lengths times ``factor``."""
+        return Cell(self.lattice * factor, self.numbers, self.frac)
 
 
 @dataclass

@@ -12,7 +12,7 @@ from models.errors import DataError
 
 _BLOCK = 512
 _LONGEST_A = 15.0
-_CLOSEST_A = 0.4
+CLOSEST_A = 0.4
 SHELL = 0.005
 """Relative difference of distances that counts as one shell."""
 
@@ -108,7 +108,7 @@ def _search(cell: Cell, radius: float, row: int) -> tuple[np.ndarray, ...]:
     if itself.any():
         keep = ~itself
         centre, other, image, distance = centre[keep], other[keep], image[keep], distance[keep]
-    if len(distance) and distance.min() < _CLOSEST_A:
+    if len(distance) and distance.min() < CLOSEST_A:
         raise DataError(f"row {row}: two atoms are {distance.min():.2f} angstrom apart; no crystal has that")
     vector = cartesian[other] + image @ lattice - cartesian[centre]
     return centre, other, distance, vector

@@ -23,10 +23,10 @@ def segment_softmax(logits: Tensor, index: Tensor, size: int, weight: Tensor | N
     """Softmax of ``logits`` (E, h) within each segment, each term counted ``weight`` (E,) times; sums to 1."""
     wide = index[:, None].expand_as(logits)
     top = logits.new_full((size, logits.shape[1]), -torch.inf).scatter_reduce(0, wide, logits.detach(), "amax")
-    exponent = torch.exp(logits - top[index])
+    exponent = torch.exp(logits - top.index_select(0, index))
     if weight is not None:
         exponent = exponent * weight[:, None]
-    return exponent / segment_sum(exponent, index, size).clamp_min(1e-12)[index]
+    return exponent / segment_sum(exponent, index, size).clamp_min(1e-12).index_select(0, index)
 
 
 def ranges(start: Tensor, count: Tensor) -> Tensor:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
 from models.errors import DataError, NotFittedError
 
+_PORTION = 10  # trees that are grown between two looks at the clock
 _COLUMNS = ("left_child", "right_child", "feature", "threshold", "value")
 
 
@@ -31,16 +33,24 @@ class Forest:
         self.bootstrap, self.seed, self.jobs = bootstrap, seed, jobs
         self._trees: list[dict[str, np.ndarray]] = []
 
-    def fit(self, X: np.ndarray, y: np.ndarray) -> None:
-        """Grow on features (n, d) and targets (n,)."""
+    def fit(self, X: np.ndarray, y: np.ndarray, *, budget_s: float | None = None) -> None:
+        """Grow on features (n, d) and targets (n,): all trees, or what ``budget_s`` seconds allow (ten at least)."""
         from sklearn.ensemble import ExtraTreesRegressor, RandomForestRegressor
 
         kind = RandomForestRegressor if self.bootstrap else ExtraTreesRegressor
         forest = kind(
             n_estimators=self.trees, max_features=self.features, min_samples_leaf=self.leaf,
-            random_state=self.seed % 2**32, n_jobs=self.jobs,
+            random_state=self.seed % 2**32, n_jobs=self.jobs, warm_start=budget_s is not None,
         )  # fmt: skip
-        forest.fit(X.astype(np.float32), y)
+        X, began = X.astype(np.float32), time.monotonic()
+        for grown in range(_PORTION, self.trees, _PORTION) if budget_s is not None else ():
+            forest.n_estimators = grown
+            forest.fit(X, y)
+            if (time.monotonic() - began) * (1 + _PORTION / grown) > budget_s:  # type: ignore[operator]
+                break
+        else:
+            forest.n_estimators = self.trees
+            forest.fit(X, y)
         self._trees = [
             {
                 "left_child": tree.tree_.children_left.astype(np.int32),
@@ -54,16 +64,23 @@ class Forest:
 
     def predict(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation of the trees, (n,) each. Raises NotFittedError."""
-        if not self._trees:
-            raise NotFittedError("grow the forest before asking it")
-        X = X.astype(np.float32)
         total, squares = np.zeros(len(X)), np.zeros(len(X))
-        for tree in self._trees:
-            value = _walk(tree, X)
+        for value in self._each(X):
             total += value
             squares += value**2
         mean = total / len(self._trees)
         return mean, np.sqrt(np.maximum(squares / len(self._trees) - mean**2, 0.0))
+
+    def votes(self, X: np.ndarray) -> np.ndarray:
+        """What each tree says, (trees, n). Raises NotFittedError."""
+        return np.stack(list(self._each(X)))
+
+    def _each(self, X: np.ndarray) -> Iterator[np.ndarray]:
+        if not self._trees:
+            raise NotFittedError("grow the forest before asking it")
+        X = X.astype(np.float32)
+        for tree in self._trees:
+            yield _walk(tree, X)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """All trees, end to end, for a checkpoint."""

@@ -11,6 +11,7 @@ import numpy as np
 from models.blocks.checkpoint import nested
 from models.blocks.fitting import History, Run
 from models.blocks.materials import Materials
+from models.blocks.stacking import best_weights
 from models.predictors.property import PropertyModel
 from models.registry import resolve
 
@@ -51,9 +52,10 @@ class CompositionBlend(PropertyModel):
         for place, k in enumerate(order):
             model = self.models[k]
             step: dict[str, Any] = {"resume": None if run.resume is None else run.resume.with_suffix(f".{k}")}
-            if run.budget_s is not None and model.schedule is not None:
-                step["budget_s"] = max(1.0, run.budget_s - (time.monotonic() - began)) / networks
-                networks -= 1
+            if run.budget_s is not None:
+                left = max(1.0, run.budget_s - (time.monotonic() - began))
+                step["budget_s"] = left / (networks if model.schedule is not None else len(order) - place)
+                networks -= model.schedule is not None
             if run.report is not None:
                 step["report"] = _part(run.report, place, len(order))
             history = model.fit(inputs[k], y, train, valid, replace(run, **step))
@@ -100,35 +102,6 @@ class StructureBlend(CompositionBlend):
     speed = "90"
     structure = True
     parts: ClassVar[tuple[str, ...]] = ("multilayer", "cgcnn", "alignn")
-
-
-def best_weights(means: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Weights (k,), not negative, sum 1, of least mean absolute error of ``weights @ means`` (k, n).
-
-    Drawn a little towards equal weights, so that few validation rows cannot make one model everything.
-    """
-    k = len(means)
-    weights = np.full(k, 1.0 / k)
-
-    def loss(w: np.ndarray) -> float:
-        return float(np.abs(w @ means - truth).mean()) * (1.0 + 0.02 * float(((w - 1.0 / k) ** 2).sum()))
-
-    step, best = 0.25, loss(weights)
-    while step > 0.01:
-        moved = False
-        for i in range(k):
-            for j in range(k):
-                amount = min(step, weights[i])
-                if i == j or amount <= 0:
-                    continue
-                trial = weights.copy()
-                trial[i] -= amount
-                trial[j] += amount
-                if (now := loss(trial)) < best - 1e-12:
-                    weights, best, moved = trial, now, True
-        if not moved:
-            step /= 2
-    return weights
 
 
 def _part(report: Any, place: int, count: int) -> Any:

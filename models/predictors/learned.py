@@ -13,8 +13,11 @@ from models.errors import DataError, NotFittedError
 from models.observation import Constraint, Objective, Observation, Prediction
 from models.predictors.left_out import LeftOut, known, learn
 from models.predictors.members import Ensemble
+from models.predictors.pool_materials import pool_materials
 from models.predictors.version import Version
 from models.roles import Pool
+
+_BLOCK = 4096  # candidates whose inputs are in memory at once
 
 
 class PropertyPredictor:
@@ -88,6 +91,18 @@ class PropertyPredictor:
             for row, centre, spread in zip(out, mean.tolist(), std.tolist(), strict=True):
                 row[name] = Prediction(mean=centre, std=spread)
         return out
+
+    def predict_array(self, pool: Pool) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Return quantity -> (mean (n,), std (n,)) over a pool, in blocks. Raises NotFittedError before ``fit``."""
+        beliefs = {name: (np.empty(len(pool)), np.empty(len(pool))) for name in self.learned}
+        for rows in np.array_split(np.arange(len(pool)), range(_BLOCK, len(pool), _BLOCK)):
+            inputs = None
+            for name, learned in self.learned.items():
+                if learned.ensemble is not None and inputs is None:
+                    inputs = learned.ensemble.members[0].prepare(pool_materials(pool, rows))
+                for out, found in zip(beliefs[name], learned.predict_inputs(inputs, len(rows)), strict=True):
+                    out[rows] = found
+        return beliefs
 
     def screen(
         self, pool: Pool, observations: Sequence[Observation], *, fitted: bool = False

@@ -14,6 +14,7 @@ from models.blocks.composition import magpie_features
 from models.blocks.fitting import Chosen, History, Inputs, Run, Scaled, Schedule, fit
 from models.blocks.kernels import GaussianProcess, SupportVectors
 from models.blocks.materials import Materials
+from models.blocks.stacking import Stack
 from models.blocks.trees import Forest
 from models.errors import DataError, NotFittedError
 
@@ -90,7 +91,7 @@ class TabularModel(PropertyModel):
     trees: ClassVar[int] = 200
     share: ClassVar[float] = 0.33
 
-    def regressor(self) -> Forest | SupportVectors | GaussianProcess:
+    def regressor(self) -> Forest | SupportVectors | GaussianProcess | Stack:
         """A fresh regressor of one target."""
         return Forest(trees=self.trees, features=self.share, seed=self.seed)
 
@@ -110,7 +111,13 @@ class TabularModel(PropertyModel):
             if not len(known):
                 raise DataError("no rows to train on; check the target column and the split")
             regressor = self.regressor()
-            regressor.fit(inputs[known], y[known, k])
+            if not isinstance(regressor, Stack):
+                regressor.fit(inputs[known], y[known, k])
+            else:
+                budget_s = None if run.budget_s is None else run.budget_s / y.shape[1]
+                regressor.fit(inputs[known], y[known, k], budget_s=budget_s)
+                held = valid[~np.isnan(y[valid, k])]
+                regressor.weigh(inputs[held], y[held, k])
             self._regressors.append(regressor)
         error = np.nan
         if len(valid):

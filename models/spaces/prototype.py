@@ -160,6 +160,16 @@ class PrototypeSpace(EnumerableSpace):
                 out[at] = rows[:, labels.index(label)]
         return out
 
+    def decorations_at(self, indices: np.ndarray) -> Iterator[tuple[Template, np.ndarray, np.ndarray]]:
+        """Candidates by number, prototype by prototype.
+
+        Yields:
+            A template, positions (m,) in ``indices`` of its decorations, and those, (m, labels) index into
+            ``elements``.
+        """
+        for p, at, rows in self._by_prototype(indices):
+            yield self.templates[p], at, rows
+
     # -- enumeration ---------------------------------------------------------------------------------------------
 
     @cached_property

@@ -16,6 +16,7 @@ from models.blocks.composition import (
     parse,
     parse_all,
 )
+from models.blocks.families import family_features, family_names
 from models.errors import DataError
 
 
@@ -77,3 +78,13 @@ def test_the_table_has_no_gaps_and_every_element():
     assert np.isfinite(element_vectors()).all()
     assert element_numbers()["Pu"] == 94
     assert (table[:, 0] == np.arange(1, 95)).all()
+
+
+def test_a_family_of_elements_is_described_by_itself():
+    rows = family_features(parse_all(["Nd2Fe14B", "BFe14Nd2", "Nd4Fe28B2", "NaCl"]))
+    assert np.array_equal(rows[0], rows[1]) and np.array_equal(rows[0], rows[2])
+    iron, salt = (dict(zip(family_names(), row.tolist(), strict=True)) for row in rows[[0, 3]])
+    assert iron["3d_share"] == pytest.approx(14 / 17)
+    assert iron["3d_Z_mean"] == 26.0 and iron["rare_earth_Z_mean"] == 60.0 and iron["3d_Z_deviation"] == 0.0
+    assert iron["rare_earth_of_rare_earth_and_3d"] == pytest.approx(2 / 16)
+    assert salt["3d_share"] == 0.0 and salt["3d_Z_mean"] == -1.0  # there is none, and a tree can see that

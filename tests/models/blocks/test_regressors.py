@@ -7,6 +7,7 @@ import pytest
 
 from models.blocks.calibration import AdaptiveFactor, conformal_factor, coverage
 from models.blocks.kernels import GaussianProcess, SupportVectors
+from models.blocks.stacking import Stack
 from models.blocks.trees import Forest
 from models.errors import DataError, NotFittedError
 
@@ -18,7 +19,10 @@ def problem(n: int = 150, seed: int = 0):
     return X, 1000.0 + 100.0 * np.sin(3 * X[:, 0]) + 30.0 * X[:, 1] + draw.normal(size=n)
 
 
-MAKERS = [lambda: Forest(trees=60), lambda: Forest(trees=60, bootstrap=True), SupportVectors, GaussianProcess]
+MAKERS = [
+    *(lambda: Forest(trees=60), lambda: Forest(trees=60, bootstrap=True), SupportVectors, GaussianProcess),
+    *(lambda: Stack(trees=40, rounds=60), lambda: Stack(trees=40, rounds=60, kernel=True)),
+]
 
 
 @pytest.mark.parametrize("make", MAKERS)
@@ -33,6 +37,45 @@ def test_a_regressor_learns_and_comes_back_from_its_arrays(make):
     copy.restore(regressor.arrays())
     assert np.array_equal(copy.predict(X[120:])[0], mean)
     assert np.array_equal(copy.predict(X[120:])[1], std)
+
+
+def test_a_stack_leans_on_the_part_that_errs_least_on_rows_that_none_has_seen():
+    draw = np.random.default_rng(3)
+    X = draw.uniform(-1, 1, size=(400, 4))
+    y = np.where(draw.uniform(size=400) < 0.15, 40.0, 0.0)  # mostly nought, and nothing foretells when not
+    stack = Stack(trees=40, rounds=40)
+    stack.fit(X[:200], y[:200])
+    equal = np.abs(stack.predict(X[300:])[0] - y[300:]).mean()
+    assert len(set(stack.arrays()["weights"].tolist())) == 1
+    stack.weigh(X[200:205], y[200:205])
+    assert len(set(stack.arrays()["weights"].tolist())) == 1  # five rows choose nothing
+    stack.weigh(X[200:300], y[200:300])
+    weights = stack.arrays()["weights"]
+    assert weights.sum() == pytest.approx(1.0) and weights.min() >= 0
+    assert int(weights.argmax()) in (1, 3)  # the medians, which are nought
+    assert np.abs(stack.predict(X[300:])[0] - y[300:]).mean() < equal
+
+
+def test_a_stack_without_time_has_fewer_trees_and_with_time_the_same_as_without_a_budget():
+    X, y = problem()
+    free, rich, poor = (Stack(trees=40, rounds=60) for _ in range(3))
+    free.fit(X, y)
+    rich.fit(X, y, budget_s=1000.0)
+    poor.fit(X, y, budget_s=1e-6)
+    assert np.array_equal(rich.predict(X)[0], free.predict(X)[0])
+    assert [len(stack.arrays()["forest/nodes"]) for stack in (free, rich, poor)] == [40, 40, 10]
+    assert [len(stack.arrays()["boosting/roots"]) for stack in (free, rich, poor)] == [60, 60, 20]
+
+
+def test_a_stack_that_was_not_fitted_or_is_damaged_says_so():
+    with pytest.raises(NotFittedError):
+        Stack().predict(np.zeros((2, 3)))
+    stack = Stack(trees=5, rounds=5)
+    stack.fit(*problem(40))
+    arrays = stack.arrays()
+    del arrays["weights"]
+    with pytest.raises(DataError, match="lacks weights"):
+        Stack().restore(arrays)
 
 
 def test_a_forest_walks_as_scikit_learn_does():

@@ -5,11 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from models.blocks.materials import Materials
 from models.candidate import Candidate
 from models.errors import NotFittedError
 from models.observation import Objective, Observation
+from models.pool import CandidatePool
 from models.predictors.learned import PropertyPredictor
+from models.predictors.pool_materials import pool_materials
 from models.roles import Predictor
+from models.spaces.prototype import PrototypeSpace
+from models.spaces.spec import Prototype, PrototypeSpec
+from tests.models.prototypes import L2_1, PEROVSKITE
 from tests.models.tables import ionic_target, salts
 
 TABLE = salts(edges=False)
@@ -56,3 +62,46 @@ def test_equal_results_give_equal_beliefs_and_few_results_claim_little():
     one, two = predictors[0].predict([o.candidate for o in seen(ROWS[50:52])])
     assert one == two
     assert one["y"].mean == pytest.approx(TARGET[ROWS[:3]].mean())
+
+
+def heuslers() -> PrototypeSpace:
+    return PrototypeSpace(
+        PrototypeSpec(kind="prototype", prototypes=[Prototype(**L2_1)], elements={"*": ["Co", "Mn", "Fe", "Al", "Si"]})
+    )
+
+
+def test_a_pool_of_decorations_becomes_materials_without_making_the_candidates():
+    space = PrototypeSpace(
+        PrototypeSpec(
+            kind="prototype", prototypes=[Prototype(**L2_1), Prototype(**PEROVSKITE)],
+            elements={"*": ["Co", "Mn", "Al", "O"]}, distinct=False,
+        )
+    )  # fmt: skip
+    pool = CandidatePool(space)
+    pool.absorb(np.arange(len(space))[::-1])
+    rows = np.arange(len(pool))[::3]
+    quick, slow = pool_materials(pool, rows), Materials.from_candidates([pool[int(i)] for i in rows])
+    assert quick.formulas == slow.formulas and quick.flags == slow.flags
+    assert np.array_equal(quick.compositions.dense(), slow.compositions.dense())
+    for one, other in zip(quick.cells, slow.cells, strict=True):
+        assert np.array_equal(one.numbers, other.numbers) and np.array_equal(one.frac, other.frac)
+        assert one.lattice == pytest.approx(other.lattice, rel=1e-12)
+
+
+@pytest.mark.slow
+def test_a_screen_by_arrays_believes_what_it_would_of_each_candidate():
+    space = heuslers()
+    pool = CandidatePool(space)
+    pool.absorb(np.arange(len(space)))
+    results = [
+        Observation(experiment=f"e{i}", candidate=space[i], values={"y": float(i % 7)}, outcome="measured")
+        for i in range(0, len(space), 2)
+    ]
+    predictor = PropertyPredictor(objectives=[Objective(name="y")], model="cgat", epochs=2)
+    predictor.fit(results)
+    mean, std = predictor.predict_array(pool)["y"]
+    slow = [b["y"] for b in predictor.predict([space[i] for i in range(len(space))])]
+    assert mean == pytest.approx(np.array([b.mean for b in slow]), rel=1e-5)
+    assert std == pytest.approx(np.array([b.std for b in slow]), rel=1e-5)
+    mask, detail = predictor.screen(pool, results, fitted=True)
+    assert mask is not None and detail["observations"] == len(results)

@@ -277,7 +277,7 @@ def test_a_metal_linked_net_learns_a_rule_of_the_metals_and_ignores_the_linker()
 
 
 def test_a_blend_weighs_its_parts_by_what_they_are_worth():
-    from models.predictors.blend import best_weights
+    from models.blocks.stacking import best_weights
 
     truth = np.random.default_rng(0).normal(size=200)
     good, bad = truth + 0.1 * np.random.default_rng(1).normal(size=200), np.random.default_rng(2).normal(size=200)
