@@ -240,39 +240,11 @@ REGRET_METHODS = ("believer", "campaign", "qLogEI", "random")
 
 def _campaign(X: np.ndarray, rows: list[int], y: np.ndarray, q: int, seed: int) -> list[int]:
     """The acquisition of a campaign: the closed form's best, ranked again by qLogNEI."""
-    from models.acquisition import BayesAcquisition
-    from models.observation import Objective, Observation
+    from models.acquisition.row_pool import AskedAcquisition
+    from models.observation import Objective
 
-    pool = _Rows(X)
-    seen = [
-        Observation(experiment=str(i), candidate=pool[row], values={"y": float(v)}, outcome="measured")
-        for i, (row, v) in enumerate(zip(rows, y))
-    ]
-    chosen = BayesAcquisition([Objective(name="y")], initial=2).choose(pool, seen, [], q, seed=seed)
-    return [int(c.candidate.id) for c in chosen]
-
-
-class _Rows:
-    """The rows of an array as a pool of candidates."""
-
-    def __init__(self, X: np.ndarray) -> None:
-        self.features, self.feature_names = X, tuple(f"x{j}" for j in range(X.shape[1]))
-
-    def __len__(self) -> int:
-        return len(self.features)
-
-    def __getitem__(self, row: int) -> Any:
-        from models.candidate import Candidate
-
-        return Candidate(id=str(row), parameters=dict(zip(self.feature_names, self.features[row].tolist())))
-
-    def featurize(self, candidates: Sequence[Any]) -> np.ndarray:
-        return self.features[[int(c.id) for c in candidates]]
-
-    def computed(self, name: str) -> np.ndarray:
-        from models.errors import UnknownNameError
-
-        raise UnknownNameError(name)
+    asked = AskedAcquisition("pareto", [Objective(name="y")], X, [f"x{j}" for j in range(X.shape[1])])
+    return asked.rows(rows, y[:, None], [], q, seed)
 
 
 def regret(X: np.ndarray, y: np.ndarray, name: str, q: int, seed: int, budget: int) -> np.ndarray:

@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 
 from models.acquisition.pareto_evaluation import MakeParetoPlanner, ParetoPlanner, ParetoTask
-from models.acquisition.row_pool import RowPool, row_of
+from models.acquisition.row_pool import AskedAcquisition
 from models.errors import UnknownNameError
-from models.observation import Objective, Observation
-from models.registry import resolve
+from models.observation import Objective
 
 _SAMPLES = {2: 128}  # Monte Carlo samples of BoTorch's qLogNEHVI by number of objectives
 _MANY = 32  # where there are more: one box decomposition a sample
@@ -35,24 +34,12 @@ class Pareto:
     name = "pareto"
 
     def __init__(self, task: ParetoTask, seed: int) -> None:
-        self._pool, self._seed = RowPool(task.X, task.feature_names), seed
-        self._names = [f"y{j}" for j in range(len(task.objective_names))]
-        goals = [Objective(name=n, reference=float(r)) for n, r in zip(self._names, task.reference, strict=True)]
-        self._acquisition = resolve("acquisitions", self.name)(goals, initial=1)
+        goals = [Objective(name=f"y{j}", reference=float(worst)) for j, worst in enumerate(task.reference)]
+        self._asked, self._seed = AskedAcquisition(self.name, goals, task.X, task.feature_names), seed
 
     def suggest(self, observed: list[int], Y: np.ndarray) -> int:
         """Return the acquisition's choice."""
-        seen = [
-            Observation(
-                experiment=f"E{k}",
-                candidate=self._pool[row],
-                values=dict(zip(self._names, map(float, y), strict=True)),
-                outcome="measured",
-            )
-            for k, (row, y) in enumerate(zip(observed, Y, strict=True))
-        ]
-        choice = self._acquisition.choose(self._pool, seen, [], 1, seed=1000 * self._seed + len(seen))[0]
-        return row_of(choice.candidate)
+        return self._asked.rows(observed, Y, [], 1, 1000 * self._seed + len(observed))[0]
 
 
 class Top(Pareto):

@@ -9,7 +9,7 @@ import numpy as np
 from models.candidate import Candidate
 from models.errors import UnknownNameError
 from models.observation import Objective, Observation
-from models.roles import Acquisition
+from models.registry import resolve
 
 
 class RowPool:
@@ -38,42 +38,49 @@ def row_of(candidate: Candidate) -> int:
     return int(candidate.id.removeprefix("row-"))
 
 
-class _CampaignPlanner:
-    """An acquisition with its defaults, asked for one row at a time."""
+class AskedAcquisition:
+    """A campaign's acquisition over the rows of an array.
+
+    Args:
+        name: of the acquisition, as in a campaign file.
+        objectives: measured ones.
+        X, feature_names: of the rows, (n, d).
+    """
+
+    def __init__(self, name: str, objectives: Sequence[Objective], X: np.ndarray, feature_names: Sequence[str]) -> None:
+        self._pool, self._names = RowPool(X, feature_names), [o.name for o in objectives]
+        self._acquisition = resolve("acquisitions", name)(objectives, initial=1)
+
+    def rows(self, observed: Sequence[int], Y: np.ndarray, pending: Sequence[int], q: int, seed: int) -> list[int]:
+        """Return the next ``q`` rows, after (k, m) values ``Y`` were measured at ``observed``."""
+        seen = [
+            Observation(
+                experiment=f"E{k}",
+                candidate=self._pool[row],
+                values=dict(zip(self._names, map(float, y), strict=True)),
+                outcome="measured",
+            )
+            for k, (row, y) in enumerate(zip(observed, Y, strict=True))
+        ]
+        waiting = [self._pool[row] for row in pending]
+        return [row_of(c.candidate) for c in self._acquisition.choose(self._pool, seen, waiting, q, seed=seed)]
+
+
+class ParetoPlanner:
+    """What campaigns choose by unless told otherwise, ``acquisition: {name: pareto}``, with its defaults."""
+
+    name = "pareto"
 
     def __init__(self, X: np.ndarray, feature_names: list[str], seed: int) -> None:
-        self._pool, self._seed, self._acquisition = RowPool(X, feature_names), seed, self.acquisition()
-
-    def acquisition(self) -> Acquisition:
-        """The one to ask, which maximises ``y``."""
-        raise NotImplementedError
+        self._asked, self._seed = AskedAcquisition(self.name, [Objective(name="y")], X, feature_names), seed
 
     def suggest(self, observed: list[int], y: list[float], pending: list[int]) -> int:
         """Return the acquisition's choice."""
-        seen = [
-            Observation(experiment=f"E{k}", candidate=self._pool[row], values={"y": float(value)}, outcome="measured")
-            for k, (row, value) in enumerate(zip(observed, y, strict=True))
-        ]
-        waiting = [self._pool[row] for row in pending]
-        (choice,) = self._acquisition.choose(self._pool, seen, waiting, 1, seed=1000 * self._seed + len(seen))
-        return row_of(choice.candidate)
+        seed = 1000 * self._seed + len(observed)
+        return self._asked.rows(observed, np.asarray(y, dtype=float).reshape(-1, 1), pending, 1, seed)[0]
 
 
-class ParetoPlanner(_CampaignPlanner):
-    """What campaigns choose by unless told otherwise: ``acquisition: {name: pareto}``."""
+class TopPlanner(ParetoPlanner):
+    """``acquisition: {name: top}``."""
 
-    def acquisition(self) -> Acquisition:
-        """Expected improvement."""
-        from models.acquisition.bayes import BayesAcquisition
-
-        return BayesAcquisition([Objective(name="y")], initial=1)
-
-
-class TopPlanner(_CampaignPlanner):
-    """``acquisition: {name: top}`` of a campaign."""
-
-    def acquisition(self) -> Acquisition:
-        """Probability to be among the best 5 %."""
-        from models.acquisition.top import TopAcquisition
-
-        return TopAcquisition([Objective(name="y")], initial=1)
+    name = "top"
