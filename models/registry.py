@@ -39,6 +39,8 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "blend": "models.predictors.blend:CompositionBlend",
         "blend-structure": "models.predictors.blend:StructureBlend",
         "atomsets-chgnet": "models.predictors.atomsets:FrozenAtomSets",
+        "chgnet": "models.predictors.chgnet:PotentialStack",
+        "chgnet-phonons": "models.predictors.chgnet:VibrationStack",
     },
     "planners": {
         "arrows": "models.synthesis.arrows:ArrowsPlanner",

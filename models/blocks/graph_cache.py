@@ -1,4 +1,4 @@
-"""Crystal graphs on disk: a set that was made once, by the same settings of the same crystals, is read again."""
+"""What was computed of crystals, on disk: graphs and arrays made once, by the same settings of the same crystals."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -46,25 +47,45 @@ def cached(make: Callable[..., GraphSet], cells: Sequence[Cell], **settings: Any
     Raises:
         DataError: what ``make`` raises. A file that is damaged or a disk that is full only costs time.
     """
-    where = folder()
-    if where is None or len(cells) < FEWEST:
+    if len(cells) < FEWEST:
         return make(cells, **settings)
-    name = fingerprint({"make": make.__name__, "format": _FORMAT, **settings}, cells)
-    path = where / f"{name}.npz"
+    found = arrays_of(make.__name__, cells, lambda: _to_arrays(make(cells, **settings)), **settings)
+    return _from_arrays(found)
+
+
+def arrays_of(
+    name: str, cells: Sequence[Cell], make: Callable[[], dict[str, np.ndarray]], **settings: Any
+) -> dict[str, np.ndarray]:
+    """``make()``, or the same from disk.
+
+    Args:
+        name: of what is made; with the crystals and the settings it is the fingerprint.
+        cells: n crystals.
+        make: computes it.
+        settings: of ``make``.
+
+    Raises:
+        DataError: what ``make`` raises. A file that is damaged or a disk that is full only costs time.
+    """
+    where = folder()
+    if where is None:
+        return make()
+    key = fingerprint({"make": name, "format": _FORMAT, **settings}, cells)
+    path = where / f"{key}.npz"
     if path.is_file():
         try:
-            graphs = _read(path, name)
+            arrays = _read(path, key)
             os.utime(path)
-            return graphs
+            return arrays
         except (DataError, KeyError, TypeError, OSError) as error:
             log.warning("%s is made again: %s", path, error)
-    graphs = make(cells, **settings)
+    arrays = make()
     try:
-        _write(path, name, graphs)
+        checkpoint.save(path, arrays, {"fingerprint": key})
         _bound(where)
     except OSError as error:
-        log.warning("the graphs could not be kept in %s: %s", where, error)
-    return graphs
+        log.warning("what was made could not be kept in %s: %s", where, error)
+    return arrays
 
 
 def graphs_of(materials: Materials, make: Callable[..., GraphSet] = crystal_graphs, **settings: Any) -> GraphSet:
@@ -72,25 +93,29 @@ def graphs_of(materials: Materials, make: Callable[..., GraphSet] = crystal_grap
     return cached(make, [cell for cell in materials.cells if cell is not None], **settings)
 
 
-def _write(path: Path, name: str, graphs: GraphSet) -> None:
+def _to_arrays(graphs: GraphSet) -> dict[str, np.ndarray]:
     arrays = {key: getattr(graphs, key).numpy() for key in _FLAT}
     for part in ("edge", "node"):
         arrays |= {f"{part}/{key}": value.numpy() for key, value in getattr(graphs, part).items()}
     if graphs.extra is not None:
         arrays["extra"] = graphs.extra.numpy()
-    checkpoint.save(path, arrays, {"fingerprint": name})
+    return arrays
 
 
-def _read(path: Path, name: str) -> GraphSet:
-    arrays, header = checkpoint.load(path)
-    if header.get("fingerprint") != name:
-        raise DataError(f"it is of {header.get('fingerprint')}")
+def _from_arrays(arrays: dict[str, np.ndarray]) -> GraphSet:
     tensors: dict[str, Tensor] = {key: torch.from_numpy(array) for key, array in arrays.items()}
     edge, node = (
         {key.partition("/")[2]: value for key, value in tensors.items() if key.startswith(f"{part}/")}
         for part in ("edge", "node")
     )
     return GraphSet(**{key: tensors[key] for key in _FLAT}, edge=edge, node=node, extra=tensors.get("extra"))
+
+
+def _read(path: Path, key: str) -> dict[str, np.ndarray]:
+    arrays, header = checkpoint.load(path)
+    if header.get("fingerprint") != key:
+        raise DataError(f"it is of {header.get('fingerprint')}")
+    return arrays
 
 
 def _bound(where: Path) -> None:

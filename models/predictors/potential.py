@@ -6,6 +6,7 @@ import contextlib
 import io
 import warnings
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Protocol
@@ -13,10 +14,14 @@ from typing import Any, Protocol
 import numpy as np
 
 from models.blocks.composition import element_numbers
+from models.blocks.graph_cache import arrays_of
 from models.blocks.materials import Cell, Materials
 from models.errors import DataError
 
 _BATCH = 16  # larger ones are slower on a processor
+_STEP_A = 0.02
+_FEW = 100  # crystals that are sooner asked again than looked up
+_CHUNK = 64  # crystals whose vibrations are kept together on disk: a killed computation goes on there
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,27 @@ class CHGNetPotential:
         found = self._predict(cells, task="e", return_atom_feas=True)
         energies = np.array([float(p["e"]) for p in found], dtype=np.float32)
         return np.concatenate([p["atom_fea"] for p in found]).astype(np.float32), energies
+
+    def force_constants(self, cell: Cell) -> np.ndarray:
+        """Of all atoms moved together with their periodic images, (3 N, 3 N), eV/A^2, by finite differences of forces.
+
+        Neighbours are searched for once: a displacement of 0.02 A does not change who they are.
+        """
+        import torch
+
+        graph, count = self._model.graph_converter(to_pymatgen(cell)), len(cell.numbers)
+        moves = np.zeros((3 * count + 1, count, 3))
+        moves[np.arange(1, 3 * count + 1), np.repeat(np.arange(count), 3), np.tile(np.arange(3), count)] = _STEP_A
+        frac = torch.from_numpy(moves @ np.linalg.inv(cell.lattice)).to(graph.atom_frac_coord)
+        moved = []
+        for displacement in frac:
+            other = copy(graph)
+            other.atom_frac_coord = graph.atom_frac_coord.detach() + displacement
+            moved.append(other)
+        found = self._model.predict_graph(moved, task="ef", batch_size=_BATCH)
+        forces = np.stack([p["f"] for p in found]).astype(float).reshape(len(moved), -1)
+        constants = (forces[0] - forces[1:]) / _STEP_A
+        return (constants + constants.T) / 2
 
     def relax(self, cell: Cell, *, steps: int = 200, force_eV_per_A: float = 0.05) -> tuple[Cell, PotentialResult]:
         """With FIRE, atoms and cell together."""
@@ -166,13 +192,34 @@ def energies_eV_per_atom(materials: Materials) -> np.ndarray:
     rows = [i for i, cell in enumerate(materials.cells) if cell is not None]
     cells = [cell for cell in materials.cells if cell is not None]
     if cells:
-        out[rows] = CHGNetPotential(best_device()).energies_eV_per_atom(cells)
+        out[rows] = atom_vectors(cells)[1]
     return out
 
 
 def atom_vectors(cells: Sequence[Cell]) -> tuple[np.ndarray, np.ndarray]:
-    """CHGNet's atom vectors, float32 (all atoms, 64), and energies (n,), on the best device there is."""
-    return CHGNetPotential(best_device()).atom_vectors(cells)
+    """CHGNet's atom vectors, float32 (all atoms, 64), and energies (n,), on the best device there is; kept on disk."""
+
+    def make() -> dict[str, np.ndarray]:
+        vectors, energies = CHGNetPotential(best_device()).atom_vectors(cells)
+        return {"vectors": vectors, "energies": energies}
+
+    found = arrays_of("chgnet-vectors", cells, make) if len(cells) >= _FEW else make()
+    return found["vectors"], found["energies"]
+
+
+def force_constants(cells: Sequence[Cell]) -> list[np.ndarray]:
+    """CHGNet's force constants of each crystal, (3 N, 3 N), eV/A^2, on the best device there is; kept on disk."""
+    out: list[np.ndarray] = []
+    for start in range(0, len(cells), _CHUNK):
+        chunk = cells[start : start + _CHUNK]
+
+        def make(chunk: Sequence[Cell] = chunk) -> dict[str, np.ndarray]:
+            chgnet = CHGNetPotential(best_device())
+            return {str(i): chgnet.force_constants(cell).astype(np.float32) for i, cell in enumerate(chunk)}
+
+        found = arrays_of("chgnet-force-constants", chunk, make)
+        out += [found[str(i)].astype(float) for i in range(len(chunk))]
+    return out
 
 
 def best_device() -> str:
