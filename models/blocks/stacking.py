@@ -1,4 +1,4 @@
-"""Trees of two kinds, and support vectors where rows are few, weighed by what they say of rows that none has seen."""
+"""Trees of two kinds, and kernels where rows are few, weighed by what they say of rows that none has seen."""
 
 from __future__ import annotations
 
@@ -11,42 +11,68 @@ import numpy as np
 from models.blocks.boosting import Boosting
 from models.blocks.checkpoint import nested
 from models.blocks.kernels import SupportVectors
+from models.blocks.relevance import RelevanceProcess
+from models.blocks.scales import Scale, choose_scale
 from models.blocks.trees import Forest
 from models.errors import DataError, NotFittedError
 
-_FOREST_SHARE = 0.6  # of a budget
+_FOREST_SHARE, _PROCESS_SHARE = 0.5, 0.2  # of a budget
+_PROCESS_ROWS = 5000
 _PROBE = 10  # rounds that are timed
+_TRIAL_S = 30.0  # a smaller budget is not spent on choosing a scale
 _FLOOR = 0.1  # least standard deviation, as a share of the typical error
 
 
 class Stack:
     """Extremely randomised trees and gradient boosting of one target, stacked (Breiman, Mach. Learn. 1996).
 
-    What is weighed: the forest's mean; its median, which errs less where the target is skewed or often nought; the
-    boosted trees; support vectors where asked for; and the median of these. Weights are not negative, sum to one and
-    have the least mean absolute error on rows given to ``weigh``; until then all are equal.
+    What is weighed: the forest's mean; its median, which errs less where the target is skewed or often nought; what is
+    between them, the square of the mean of the trees' square roots; the boosted trees; support vectors and a Gaussian
+    process where asked for; and the median of these. Weights are not negative, sum to one and have the least mean
+    absolute error on rows given to ``weigh``; until then all are equal.
+    A skewed target is learned on the scale of ``choose_scale``.
 
     Args:
         trees, features: of the forest.
         rounds: of boosting; as many as there are rows where those are fewer, but a hundred.
         kernel: support vectors too; for some thousand rows at most.
+        process: a Gaussian process with a length scale a feature too, where there are at most 5,000 rows.
         seed: of everything.
     """
 
     def __init__(
-        self, *, trees: int = 100, features: float = 0.33, rounds: int = 400, kernel: bool = False, seed: int = 0
-    ) -> None:
+        self, *, trees: int = 100, features: float = 0.33, rounds: int = 400, kernel: bool = False,
+        process: bool = False, seed: int = 0,
+    ) -> None:  # fmt: skip
         jobs = min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
         self._forest = Forest(trees=trees, features=features, seed=seed, jobs=jobs)
         self.rounds, self.seed = rounds, seed
         self._boosting = Boosting(loss="squared_error")
         self._kernel = SupportVectors(seed=seed) if kernel else None
+        self.process, self._process, self._scale = process, None, Scale()
         self._state: dict[str, np.ndarray] = {}
 
     def fit(self, X: np.ndarray, y: np.ndarray, *, budget_s: float | None = None) -> None:
         """Fit to features (n, d) and targets (n,); fewer trees where ``budget_s`` seconds do not suffice for all."""
+        self._process = RelevanceProcess(seed=self.seed) if self.process and len(y) <= _PROCESS_ROWS else None
         began = time.monotonic()
+        self._scale = choose_scale(X, y, self.seed) if budget_s is None or budget_s > _TRIAL_S else Scale()
+        self._fit(X, y, None if budget_s is None else budget_s - (time.monotonic() - began))
+        count = self._count
+        typical = float(np.abs(y - np.median(y)).mean())
+        self._state = {"weights": np.full(count, 1.0 / count), "floor": np.array(_FLOOR * typical)}
+
+    def fit_again(self, X: np.ndarray, y: np.ndarray, *, budget_s: float | None = None) -> None:
+        """As ``fit``, with the weights that were chosen before. Raises NotFittedError."""
+        if not self._state:
+            raise NotFittedError("fit the trees before they are fitted again")
+        self._fit(X, y, budget_s)
+
+    def _fit(self, X: np.ndarray, y: np.ndarray, budget_s: float | None) -> None:
+        began, y = time.monotonic(), self._scale.forward(y)
         self._forest.fit(X, y, budget_s=None if budget_s is None else _FOREST_SHARE * budget_s)
+        if self._process is not None:
+            self._process.fit(X, y, budget_s=None if budget_s is None else _PROCESS_SHARE * budget_s)
         rounds = min(self.rounds, max(100, len(y)))
         if budget_s is not None:
             probe = time.monotonic()
@@ -56,9 +82,6 @@ class Stack:
         self._boosting = self._boosted(X, y, rounds)
         if self._kernel is not None:
             self._kernel.fit(X, y)
-        count = 4 + (self._kernel is not None)
-        typical = float(np.abs(y - np.median(y)).mean())
-        self._state = {"weights": np.full(count, 1.0 / count), "floor": np.array(_FLOOR * typical)}
 
     def _boosted(self, X: np.ndarray, y: np.ndarray, rounds: int) -> Boosting:
         rate = min(0.05 * max(1.0, self.rounds / rounds), 0.15)  # larger steps where there is no time for many
@@ -88,19 +111,25 @@ class Stack:
 
     def _columns(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """What each part says, (k, n), and the spread of the forest's trees, (n,)."""
-        votes = self._forest.votes(X)
-        parts = [votes.mean(axis=0), np.median(votes, axis=0), self._boosting.predict(X)]
-        if self._kernel is not None:
-            parts.append(self._kernel.predict(X)[0])
+        votes, back = self._scale.back(self._forest.votes(X)), self._scale.back
+        root = (np.sign(votes) * np.sqrt(np.abs(votes))).mean(axis=0)
+        parts = [votes.mean(axis=0), np.median(votes, axis=0), np.sign(root) * root**2, back(self._boosting.predict(X))]
+        parts += [back(kernel.predict(X)[0]) for kernel in (self._kernel, self._process) if kernel is not None]
         return np.stack([*parts, np.median(np.stack(parts), axis=0)]), votes.std(axis=0)
+
+    @property
+    def _count(self) -> int:
+        return 5 + (self._kernel is not None) + (self._process is not None)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """All parts, for a checkpoint."""
         if not self._state:
             raise NotFittedError("fit the trees before keeping them")
-        parts = {"forest": self._forest, "boosting": self._boosting, "kernel": self._kernel}
+        parts = {
+            "forest": self._forest, "boosting": self._boosting, "kernel": self._kernel, "process": self._process,
+        }  # fmt: skip
         kept = {f"{name}/{k}": a for name, part in parts.items() if part is not None for k, a in part.arrays().items()}
-        return kept | self._state
+        return kept | self._state | {"scale": np.array([self._scale.unit, self._scale.most])}
 
     def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Take what ``arrays`` gave. Raises DataError where it is of something else."""
@@ -108,8 +137,15 @@ class Stack:
         self._boosting.restore(nested(arrays, "boosting"))
         if self._kernel is not None:
             self._kernel.restore(nested(arrays, "kernel"))
-        if missing := {"weights", "floor"} - set(arrays):
+        self._process = None
+        if process := nested(arrays, "process"):
+            self._process = RelevanceProcess(seed=self.seed)
+            self._process.restore(process)
+        if missing := {"weights", "floor", "scale"} - set(arrays):
             raise DataError(f"the checkpoint lacks {', '.join(sorted(missing))}; train it again")
+        if len(arrays["weights"]) != self._count:
+            raise DataError(f"the checkpoint weighs {len(arrays['weights'])} parts, not {self._count}; train it again")
+        self._scale = Scale(*arrays["scale"].tolist())
         self._state = {name: np.asarray(arrays[name]) for name in ("weights", "floor")}
 
 

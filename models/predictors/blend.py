@@ -25,6 +25,7 @@ class CompositionBlend(PropertyModel):
     citation = "10.1007/BF00117832"
     summary = "supercon, roost and magnetisation, weighed by their validation errors"
     speed = "700"
+    again = 0.2
     parts: ClassVar[tuple[str, ...]] = ("supercon", "roost", "magnetisation")
 
     def __init__(self, *, targets: int = 1, seed: int = 0, uses: tuple[str, ...] = ()) -> None:
@@ -70,6 +71,13 @@ class CompositionBlend(PropertyModel):
                 known = ~np.isnan(y[valid, j])
                 self.weights[:, j] = best_weights(means[:, known, j], y[valid, j][known])
         return History([(i + 1, loss, error) for i, (_, loss, error) in enumerate(rows)], best)
+
+    def fit_all(self, inputs: list[Any], y: np.ndarray, rows: np.ndarray, run: Run) -> None:
+        """Those parts that can; the weights stay."""
+        able = sum(model.again > 0 for model in self.models)
+        share = replace(run, budget_s=None if run.budget_s is None else run.budget_s / max(able, 1))
+        for model, one in zip(self.models, inputs, strict=True):
+            model.fit_all(one, y, rows, share)
 
     def select(self, inputs: list[Any], rows: np.ndarray) -> list[Any]:
         """Some rows of each."""

@@ -29,6 +29,7 @@ class PropertyModel(ABC):
         columns: other columns of a file that it reads where the file has them (``uses``, as given to the maker).
         speed: predictions a second of one CPU core, graphs or features included.
         schedule: how its network is trained; ``None`` where there is none.
+        again: share of a budget that ``fit_all`` needs; 0 where it does nothing.
     """
 
     citation: ClassVar[str]
@@ -36,15 +37,11 @@ class PropertyModel(ABC):
     structure: ClassVar[bool] = False
     columns: ClassVar[tuple[str, ...]] = ()
     schedule: Schedule | None = None
+    again: ClassVar[float] = 0.0
     speed: ClassVar[str] = "?"
 
     def __init__(self, *, targets: int = 1, seed: int = 0, uses: tuple[str, ...] = ()) -> None:
         self.targets, self.seed, self.uses = targets, seed, tuple(uses)
-
-    @property
-    def varies(self) -> bool:
-        """True where another seed gives another model that is worth averaging with."""
-        return self.schedule is not None
 
     @abstractmethod
     def prepare(self, materials: Materials) -> Any:
@@ -53,6 +50,13 @@ class PropertyModel(ABC):
     @abstractmethod
     def fit(self, inputs: Any, y: np.ndarray, train: np.ndarray, valid: np.ndarray, run: Run) -> History:
         """Learn from prepared inputs and targets (n, t); rows by number. Validation rows only choose, never teach."""
+
+    def fit_all(self, inputs: Any, y: np.ndarray, rows: np.ndarray, run: Run) -> None:
+        """Learn again, from all ``rows``, once rows that ``fit`` left out have chosen and judged what they could.
+
+        What those rows chose (weights of parts) stays. A network, which they tell when to stop, stays as it is.
+        """
+        del inputs, y, rows, run
 
     @abstractmethod
     def predict(self, inputs: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -88,6 +92,7 @@ class TabularModel(PropertyModel):
             features that a split looks at.
     """
 
+    again: ClassVar[float] = 0.5
     trees: ClassVar[int] = 200
     share: ClassVar[float] = 0.33
 
@@ -125,6 +130,16 @@ class TabularModel(PropertyModel):
         if run.report is not None:
             run.report(1, 1.0, float("nan"), error)
         return History([(1, float("nan"), error)], 1)
+
+    def fit_all(self, inputs: np.ndarray, y: np.ndarray, rows: np.ndarray, run: Run) -> None:
+        """Grow each target's regressor again from all rows; a stack keeps its weights."""
+        for k, regressor in enumerate(self._regressors):
+            known = rows[~np.isnan(y[rows, k])]
+            if isinstance(regressor, Stack):
+                budget_s = None if run.budget_s is None else run.budget_s / y.shape[1]
+                regressor.fit_again(inputs[known], y[known, k], budget_s=budget_s)
+            else:
+                regressor.fit(inputs[known], y[known, k])
 
     def predict(self, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Means and standard deviations, (n, t)."""

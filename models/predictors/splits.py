@@ -17,15 +17,13 @@ class Split:
     """Row numbers of one table.
 
     Attributes:
-        train: may teach or choose (members leave out parts of it in turn), unless ``valid`` chooses.
-        valid: chooses the epoch and calibrates; empty: members' left-out parts do.
+        train: may teach and choose: members leave out parts of it in turn.
         test: judges; never seen.
         outer: lists of rows that judge in turn (official folds), each by models that saw the others; empty: none.
         words: how it was made, for the card.
     """
 
     train: np.ndarray
-    valid: np.ndarray
     test: np.ndarray
     outer: tuple[np.ndarray, ...]
     words: str
@@ -34,9 +32,9 @@ class Split:
 def make_split(materials: Materials, rows: np.ndarray, column: str | None, *, own_test: bool, seed: int) -> Split:
     """Split ``rows``.
 
-    With a column: ``train...``, ``val...`` and ``test...`` are taken at their word; three to twenty whole numbers are
-    folds that judge in turn. A column that gives no training rows, or fewer than validation rows (a part of a split
-    whose training part is missing), leaves all but the test rows for training.
+    With a column: ``test...`` rows judge, ``train...`` and ``val...`` rows train, and members leave parts of both out
+    in turn, which does what validation rows are for without keeping them from teaching; three to twenty whole numbers
+    are folds that judge in turn.
 
     Args:
         materials: the table.
@@ -51,33 +49,30 @@ def make_split(materials: Materials, rows: np.ndarray, column: str | None, *, ow
     none = np.zeros(0, dtype=np.int64)
     if column is None:
         if own_test:
-            return Split(rows, none, none, (), "all rows train; the test file judges")
+            return Split(rows, none, (), "all rows train; the test file judges")
         test = folds(materials, rows, 10, seed)[0]
-        return Split(np.setdiff1d(rows, test), none, test, (), "a tenth of the compositions, drawn at random, judges")
+        return Split(np.setdiff1d(rows, test), test, (), "a tenth of the compositions, drawn at random, judges")
     if column not in materials.columns:
         raise DataError(f"no column {column!r} to split by; the file has: {', '.join(materials.columns)}")
     values = np.array([str(x).strip().lower() for x in materials.columns[column]])[rows]
     if numbered := _numbered(values):
         if own_test:
-            return Split(rows, none, none, (), f"all folds of {column} train; the test file judges")
+            return Split(rows, none, (), f"all folds of {column} train; the test file judges")
         outer = tuple(rows[np.isin(values, kind)] for kind in numbered)
-        return Split(rows, none, none, outer, f"the {len(outer)} folds of {column} judge in turn")
+        return Split(rows, none, outer, f"the {len(outer)} folds of {column} judge in turn")
     starts = {part: np.array([v.startswith(part) for v in values], dtype=bool) for part in ("train", "val", "test")}
-    train, valid, test = (rows[starts[part]] for part in ("train", "val", "test"))
-    words = f"{column}: {len(train)} train, {len(valid)} choose the epoch and calibrate"
-    if len(train) < len(valid) or not len(train):
-        train, valid = np.sort(np.concatenate([train, valid])), none
-        words = f"{column} has more validation than training rows, so that both train; members leave parts out in turn"
+    train, test = rows[starts["train"] | starts["val"]], rows[starts["test"]]
+    words = f"{column}: {starts['train'].sum()} training and {starts['val'].sum()} validation rows train"
     if not len(train):
         raise DataError(f"column {column!r} names no training rows; it needs train, val, test, or numbers of folds")
     if own_test:
-        return Split(train, valid, none, (), f"{words}; the test file judges")
+        return Split(train, none, (), f"{words}; the test file judges")
     if len(test):
-        return Split(train, valid, test, (), f"{words}; {len(test)} test rows judge")
+        return Split(train, test, (), f"{words}; {len(test)} test rows judge")
     drawn = folds(materials, train, 10, seed)[0]
     return Split(
-        np.setdiff1d(train, drawn), valid, drawn, (),
-        f"{words}; no test rows: a tenth of the training compositions, drawn at random, judges",
+        np.setdiff1d(train, drawn), drawn, (),
+        f"{words}; no test rows: a tenth of their compositions, drawn at random, judges",
     )  # fmt: skip
 
 

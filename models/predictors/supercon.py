@@ -30,5 +30,5 @@ class SuperConForest(TabularModel):
         return np.concatenate([whole, family_features(materials.compositions)], axis=1)
 
     def regressor(self) -> Stack:
-        """Forest and boosted trees."""
-        return Stack(trees=self.trees, features=self.share, seed=self.seed)
+        """Forest, boosted trees and, where rows are few, a Gaussian process."""
+        return Stack(trees=self.trees, features=self.share, process=True, seed=self.seed)

@@ -24,6 +24,7 @@ from models.predictors.splits import Split, folds, make_split
 
 METRICS, PLAN, CARD, PARTS = "metrics.json", "plan.json", "card.md", "parts"
 _FEWEST = 20
+_MOST_ROWS = 60_000  # of all members together, of a model without epochs
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ def train(order: Order, report: Report | None = None) -> dict[str, Any]:
     if split.outer:
         ensemble, judged = trainer.cross_validate(split)
     else:
-        ensemble = trainer.ensemble(split.train, split.valid, "", 0.0, 1.0)
+        ensemble = trainer.ensemble(split.train, "", 0.0, 1.0)
         judged = trainer.judge(ensemble, split.test)
     trained_s = time.monotonic() - began
     if tested is not None:
@@ -159,37 +160,31 @@ class _Trainer:
     def model(self, seed: int) -> Any:
         return build_model(self.order.model, seed=seed, **self.settings)
 
-    def ensemble(self, train: np.ndarray, valid: np.ndarray, label: str, low: float, high: float) -> Ensemble:
-        """Members on ``train``; each leaves out a fold, unless ``valid`` chooses. Calibrated on what was left out."""
-        order = self.order
-        count = self._affordable(train, high - low)
-        alike = not self.model(0).varies
-        if len(valid):
-            count = 1 if alike else count
-            parts = [(train, valid)] * count
-        else:
-            left = folds(self.materials, train, max(count, 2) if count > 1 else 8, order.seed)[:count]
-            parts = [(np.setdiff1d(train, rows), rows) for rows in left]
+    def ensemble(self, rows: np.ndarray, label: str, low: float, high: float) -> Ensemble:
+        """Members that each leave out a fold of ``rows``, calibrated on those; then what can learns from all."""
+        order, again = self.order, self.model(0).again
+        count = self._affordable(rows, high - low)
+        middle = high - again * (high - low)
+        left = folds(self.materials, rows, max(count, 2) if count > 1 else 8, order.seed)[:count]
         made = Ensemble(order.model, self.settings, order.targets)
         truth, mean, std = [], [], []
-        for k, (teach, choose) in enumerate(parts):
-            begin, end = (low + (high - low) * x / count for x in (k, k + 1))
-            member = self._member(k, teach, choose, f"{label}member {k + 1} of {count}", begin, end)
+        for k, choose in enumerate(left):
+            begin, end = (low + (middle - low) * x / count for x in (k, k + 1))
+            words = f"{label}member {k + 1} of {count}"
+            member = self._member(k, np.setdiff1d(rows, choose), choose, words, begin, end)
             made.members.append(member)
-            if not len(valid):
-                truth.append(self.y[choose])
-                one, spread = member.predict(member.select(self.inputs, choose))
-                mean.append(one)
-                std.append(spread)
-        if len(valid):
-            truth = [self.y[valid]]
-            one, spread = made.predict_inputs(made.members[0].select(self.inputs, valid))
-            mean, std = [one], [spread]
+            truth.append(self.y[choose])
+            one, spread = member.predict(member.select(self.inputs, choose))
+            mean.append(one)
+            std.append(spread)
         truths, means, stds = np.concatenate(truth), np.concatenate(mean), np.concatenate(std)
         made.calibrate(truths, means, stds)
-        seen = self.materials.take(train).compositions
-        made.elements = tuple(np.unique(seen.numbers[seen.fractions > 0]).tolist())
         self.left_out = _scores(Judged([], truths, means, stds * made.factor), 0)
+        for k, member in enumerate(made.members if again else ()):
+            begin, end = (middle + (high - middle) * x / count for x in (k, k + 1))
+            self._whole(member, rows, f"{label}member {k + 1} of {count}, all rows", begin, end)
+        seen = self.materials.take(rows).compositions
+        made.elements = tuple(np.unique(seen.numbers[seen.fractions > 0]).tolist())
         return made
 
     def cross_validate(self, split: Split) -> tuple[Ensemble, Judged]:
@@ -198,7 +193,7 @@ class _Trainer:
         for k, test in enumerate(split.outer):
             low, high = k / len(split.outer), (k + 1) / len(split.outer)
             rest = np.setdiff1d(split.train, test)
-            one = self.ensemble(rest, np.zeros(0, dtype=np.int64), f"fold {k + 1} of {len(split.outer)}, ", low, high)
+            one = self.ensemble(rest, f"fold {k + 1} of {len(split.outer)}, ", low, high)
             parts.append(self.judge(one, test))
             kept += one.members
             factors.append(one.factor)
@@ -215,10 +210,15 @@ class _Trainer:
         return Judged([self.materials.formulas[i] for i in rows], self.y[rows], mean, std)
 
     def _affordable(self, train: np.ndarray, share: float) -> int:
-        """How many members the budget lets have half their epochs; all of them where there is no budget."""
+        """How many members the budget lets have half their epochs; all of them where there is no budget.
+
+        Of what has no epochs, fewer where rows are many: more rows a member make up for it.
+        """
         order, model = self.order, self.model(0)
         schedule = model.schedule
-        if order.budget_s is None or schedule is None or order.members < 2:
+        if schedule is None:
+            return int(np.clip(_MOST_ROWS // len(train), 1, order.members))
+        if order.budget_s is None or order.members < 2:
             return order.members
         few = train[: 6 * schedule.batch]
         none = np.zeros(0, dtype=np.int64)
@@ -247,9 +247,7 @@ class _Trainer:
         warm = self.start is not None
         if self.start is not None:
             model.restore(self.start.members[k % len(self.start.members)].arrays())
-        budget = None
-        if order.budget_s is not None:
-            budget = self._left_s() * (high - low) / max(1.0 - low, 1e-9)
+        budget = self._budget_s(low, high)
 
         def tell(epoch: int, progress: float, _loss: float, error: float) -> None:
             self.report(f"{words}, epoch {epoch}, MAE {error:.4g}", low + (high - low) * progress)
@@ -261,6 +259,21 @@ class _Trainer:
         checkpoint.save(finished, model.arrays(), {"rows": history.rows, "best": history.best_epoch})
         unfinished.unlink(missing_ok=True)
         return model
+
+    def _whole(self, member: Any, rows: np.ndarray, words: str, low: float, high: float) -> None:
+        """Let a member learn from all rows, unless it had before a kill."""
+        finished = self.order.out / PARTS / f"{words.replace(' ', '-').replace(',', '')}.npz"
+        if finished.exists():
+            member.restore(checkpoint.load(finished)[0])
+            return
+        self.report(words, low)
+        run = Run(self.order.device, self.order.dtype, self._budget_s(low, high))
+        member.fit_all(self.inputs, self.y, rows, run)
+        checkpoint.save(finished, member.arrays(), {})
+
+    def _budget_s(self, low: float, high: float) -> float | None:
+        """Seconds for what is done between two shares of the whole; None where there is no budget."""
+        return None if self.order.budget_s is None else self._left_s() * (high - low) / max(1.0 - low, 1e-9)
 
 
 def _test_table(order: Order) -> tuple[Materials, np.ndarray] | None:

@@ -7,6 +7,8 @@ import pytest
 
 from models.blocks.calibration import AdaptiveFactor, conformal_factor, coverage
 from models.blocks.kernels import GaussianProcess, SupportVectors
+from models.blocks.relevance import RelevanceProcess, likelihood_loss
+from models.blocks.scales import Scale, choose_scale
 from models.blocks.stacking import Stack
 from models.blocks.trees import Forest
 from models.errors import DataError, NotFittedError
@@ -22,6 +24,7 @@ def problem(n: int = 150, seed: int = 0):
 MAKERS = [
     *(lambda: Forest(trees=60), lambda: Forest(trees=60, bootstrap=True), SupportVectors, GaussianProcess),
     *(lambda: Stack(trees=40, rounds=60), lambda: Stack(trees=40, rounds=60, kernel=True)),
+    *(lambda: Stack(trees=40, rounds=60, process=True), RelevanceProcess),
 ]
 
 
@@ -52,8 +55,20 @@ def test_a_stack_leans_on_the_part_that_errs_least_on_rows_that_none_has_seen():
     stack.weigh(X[200:300], y[200:300])
     weights = stack.arrays()["weights"]
     assert weights.sum() == pytest.approx(1.0) and weights.min() >= 0
-    assert int(weights.argmax()) in (1, 3)  # the medians, which are nought
+    assert int(weights.argmax()) in (1, 4)  # the medians, which are nought
     assert np.abs(stack.predict(X[300:])[0] - y[300:]).mean() < equal
+
+
+def test_a_stack_that_learns_again_from_all_rows_knows_them_and_keeps_its_weights():
+    X, y = problem()
+    stack = Stack(trees=40, rounds=60)
+    stack.fit(X[:100], y[:100])
+    stack.weigh(X[100:], y[100:])
+    before = np.abs(stack.predict(X[100:])[0] - y[100:]).mean()
+    weights = stack.arrays()["weights"]
+    stack.fit_again(X, y)
+    assert np.abs(stack.predict(X[100:])[0] - y[100:]).mean() < 0.7 * before
+    assert np.array_equal(stack.arrays()["weights"], weights)
 
 
 def test_a_stack_without_time_has_fewer_trees_and_with_time_the_same_as_without_a_budget():
@@ -76,6 +91,23 @@ def test_a_stack_that_was_not_fitted_or_is_damaged_says_so():
     del arrays["weights"]
     with pytest.raises(DataError, match="lacks weights"):
         Stack().restore(arrays)
+
+
+def test_a_skewed_target_is_learned_on_a_scale_that_left_out_rows_prefer_and_another_as_it_is():
+    draw = np.random.default_rng(5)
+    X = draw.uniform(-1, 1, size=(600, 4))
+    y = np.exp(2 * X.sum(axis=1) + 0.3 * draw.normal(size=600))
+    scale = choose_scale(X, y)
+    assert scale.unit > 0 and scale.back(scale.forward(y)) == pytest.approx(y)
+    assert choose_scale(X, X[:, 0] + 0.1 * draw.normal(size=600)) == Scale()
+    plain, scaled = Stack(trees=40, rounds=60), Stack(trees=40, rounds=60)
+    scaled.fit(X[:400], y[:400])
+    plain.fit(X[:400], y[:400], budget_s=29.0)  # no time to choose
+    errors = [np.abs(stack.predict(X[400:])[0] - y[400:]).mean() for stack in (scaled, plain)]
+    assert errors[0] < errors[1]
+    copy = Stack(trees=40, rounds=60)
+    copy.restore(scaled.arrays())
+    assert np.array_equal(copy.predict(X)[0], scaled.predict(X)[0])
 
 
 def test_a_forest_walks_as_scikit_learn_does():
@@ -102,6 +134,46 @@ def test_a_damaged_forest_is_refused_and_not_walked_for_ever():
     arrays["left_child"] = np.where(arrays["left_child"] > 0, 0, arrays["left_child"])  # a circle
     with pytest.raises(DataError, match="damaged"):
         Forest().restore(arrays)
+
+
+def test_the_gradient_of_the_likelihood_is_its_slope():
+    X, y = problem(60)
+    Z, t = X[:, :3] / X[:, :3].std(axis=0), (y - y.mean()) / y.std()
+    point = np.array([-0.5, 0.3, -1.0, -2.0])
+    _, gradient = likelihood_loss(point, Z, t)
+    for j, step in enumerate(0.01 * np.eye(4)):
+        slope = (likelihood_loss(point + step, Z, t)[0] - likelihood_loss(point - step, Z, t)[0]) / 0.02
+        assert gradient[j] == pytest.approx(slope, rel=1e-2)
+
+
+def test_a_process_of_relevances_finds_the_feature_among_many_that_say_nothing():
+    draw = np.random.default_rng(4)
+    X = draw.normal(size=(300, 40))
+    y = np.sin(2 * X[:, 0]) + 0.05 * draw.normal(size=300)
+    knows, alike = RelevanceProcess(), GaussianProcess()
+    for process in (knows, alike):
+        process.fit(X[:200], y[:200])
+    assert int(knows.arrays()["weight"].argmax()) == 0
+    wrong, wrong_alike = (np.abs(p.predict(X[200:])[0] - y[200:]).mean() for p in (knows, alike))
+    assert wrong < 0.6 * wrong_alike
+    poor = RelevanceProcess(drawn=50)
+    poor.fit(X[:200], y[:200], budget_s=1e-6)
+    assert len(poor.arrays()["seen"]) == 50
+
+
+def test_a_stack_has_a_process_only_where_rows_are_few_and_its_checkpoint_says_so(monkeypatch):
+    X, y = problem()
+    monkeypatch.setattr("models.blocks.stacking._PROCESS_ROWS", 100)
+    few, many = (Stack(trees=10, rounds=20, process=True) for _ in range(2))
+    few.fit(X[:80], y[:80])
+    few.fit_again(X, y)  # more rows than the limit, but the weights are of all parts
+    many.fit(X, y)
+    assert [len(stack.arrays()["weights"]) for stack in (few, many)] == [6, 5]
+    copy = Stack(trees=10, rounds=20, process=True)
+    copy.restore(many.arrays())
+    assert np.array_equal(copy.predict(X)[0], many.predict(X)[0])
+    with pytest.raises(DataError, match="weighs 5 parts"):
+        copy.restore(few.arrays() | {"weights": np.full(5, 0.2)})
 
 
 def test_a_process_is_less_sure_far_away():

@@ -97,6 +97,36 @@ def test_training_goes_on_after_a_kill_and_ends_where_it_would_have(table, tmp_p
     assert again["test"] == whole["test"]
 
 
+@pytest.mark.slow
+def test_trees_learn_from_all_rows_in_the_end_and_intervals_come_from_rows_left_out(table, tmp_path):
+    frame = as_frame(TABLE, y=np.random.default_rng(0).normal(size=180))  # nothing to learn, everything to remember
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    metrics = train(order(tmp_path / "t.csv", tmp_path / "m", model="melting"))
+    mean, std, _ = Ensemble.load(tmp_path / "m").predict(TABLE)
+    judged = set((tmp_path / "m" / "test_predictions.csv").read_text().split())
+    seen = np.array([not any(line.startswith(f"{formula},") for line in judged) for formula in TABLE.formulas])
+    truth = frame["y"].to_numpy()
+    assert np.abs(mean[seen, 0] - truth[seen]).mean() < 0.6 * metrics["validation"]["mae"]
+    assert metrics["validation"]["coverage90"] >= 0.9
+    assert np.median(1.645 * std[~seen, 0]) > metrics["validation"]["mae"]
+
+
+def test_a_second_learning_goes_on_after_a_kill_and_ends_where_it_would_have(table, tmp_path):
+    whole = train(order(table, tmp_path / "whole", model="melting-gp"))
+
+    def kill(words: str, _share: float) -> None:
+        if words == "member 2 of 2, all rows":
+            raise Killed
+
+    broken = order(table, tmp_path / "broken", model="melting-gp")
+    with pytest.raises(Killed):
+        train(broken, kill)
+    told: list[str] = []
+    again = train(broken, lambda words, _share: told.append(words))
+    assert "member 1 of 2, all rows" not in told, "it was finished"
+    assert again["version"] == whole["version"]
+
+
 def test_a_folder_of_another_training_is_left_alone(table, tmp_path):
     train(order(table, tmp_path / "m", model="melting-gp"))
     with pytest.raises(DataError, match="holds a trained model already"):
@@ -175,8 +205,15 @@ def test_no_composition_is_on_two_sides():
 def test_a_split_without_a_training_part_trains_on_what_there_is():
     table = Materials.build([f"Fe{i + 1}O" for i in range(40)], columns={"split": np.array(["val"] * 40)})
     split = make_split(table, np.arange(40), "split", own_test=True, seed=0)
-    assert len(split.train) == 40 and not len(split.valid)
-    assert "both train" in split.words
+    assert len(split.train) == 40
+    assert "40 validation rows train" in split.words
+
+
+def test_validation_rows_teach_and_test_rows_never_do():
+    parts = np.array(["train"] * 30 + ["valid"] * 6 + ["test"] * 4)
+    table = Materials.build([f"Fe{i + 1}O" for i in range(40)], columns={"split": parts})
+    split = make_split(table, np.arange(40), "split", own_test=False, seed=0)
+    assert split.train.tolist() == list(range(36)) and split.test.tolist() == list(range(36, 40))
 
 
 def test_a_column_that_is_no_split_is_refused():
