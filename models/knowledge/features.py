@@ -7,14 +7,13 @@ import zlib
 from collections import Counter
 from collections.abc import Sequence
 
-import numpy as np
-
 from models.elements import symbols
+from models.knowledge.clues import Clues, is_formula
 from models.knowledge.measures import is_unit
 from models.knowledge.tokens import Token
 
-BUCKETS = 1 << 15
-"""Hashed features; index 0 pads."""
+BUCKETS = 1 << 16
+"""Hashed features."""
 
 
 def _words(text: str) -> frozenset[str]:
@@ -55,7 +54,6 @@ _SELLERS = re.compile(
 )
 _MAKING = re.compile(r"^(prepar|synthesi|fabricat|obtain|produc|grown?$|form|deposit)", re.I)
 _STARTING = re.compile(r"^(start|precursor|stoichiometric|dissolv|mix|react|weigh|raw|using|amount|from$)", re.I)
-_FORMULA = re.compile(r"^[(\[]?(?:[A-Z][a-z]?[\d.xyzδ+\-]*|[()\[\]*·.]|\d)+$")
 
 
 def token_features(text: str, tokens: Sequence[Token], ranges: Sequence[tuple[int, int]]) -> list[list[int]]:
@@ -67,6 +65,7 @@ def token_features(text: str, tokens: Sequence[Token], ranges: Sequence[tuple[in
     first_line = {w.lower() for w, t in zip(words, tokens) if lines and text.count("\n", 0, t.start) <= 1}
     features: list[list[int]] = []
     forms = [_form(w) for w in words]
+    clues = Clues(text, tokens)
     for number, (begin, end) in enumerate(ranges):
         sentence = words[begin:end]
         flags = []
@@ -77,9 +76,9 @@ def token_features(text: str, tokens: Sequence[Token], ranges: Sequence[tuple[in
         if any(_STARTING.match(w) for w in sentence):
             flags.append("starting")
         place = f"place={min(4, 5 * number // max(1, len(ranges)))}"
-        for i in range(begin, end):
+        for i, told in zip(range(begin, end), clues.told(words, begin, end)):
             low = words[i].lower()
-            mine = [f"w={low}", *forms[i], place]
+            mine = [f"w={low}", *forms[i], *told, place]
             mine += [f"{f}&{k}" for f in flags for k in forms[i] if k.startswith("kind")]
             mine.append(f"count={min(4, counts[low])}")
             if not seen[low]:
@@ -103,15 +102,6 @@ def token_features(text: str, tokens: Sequence[Token], ranges: Sequence[tuple[in
     return features
 
 
-def padded(features: Sequence[Sequence[int]]) -> np.ndarray:
-    """(tokens, most features) int64, zeros behind."""
-    width = max(map(len, features), default=1)
-    table = np.zeros((len(features), width), np.int64)
-    for row, values in zip(table, features):
-        row[: len(values)] = values
-    return table
-
-
 def _form(word: str) -> list[str]:
     low = word.lower()
     shape = re.sub(r"(.)\1+", r"\1", re.sub("[a-z]", "a", re.sub("[A-Z]", "A", re.sub(r"\d", "0", word))))
@@ -133,7 +123,7 @@ def _form(word: str) -> list[str]:
         kinds.append("solvent")
     if low in _GASES:
         kinds.append("gas")
-    if _FORMULA.match(word) and sum(c.isupper() for c in word) >= 2:
+    if is_formula(word) and sum(c.isupper() for c in word) >= 2:
         kinds.append("formula" if any(c.isdigit() for c in word) else "capitals")
         metals = sum(
             1 for s in re.findall("[A-Z][a-z]?", word) if s in symbols() and s not in ("H", "C", "N", "O", "F", "Cl")
@@ -143,4 +133,4 @@ def _form(word: str) -> list[str]:
 
 
 def _hashed(feature: str) -> int:
-    return 1 + zlib.crc32(feature.encode()) % (BUCKETS - 1)
+    return zlib.crc32(feature.encode()) % BUCKETS

@@ -8,7 +8,7 @@ from math import gcd
 from models.elements import electronegativity, oxidation_states, parse_formula
 from models.errors import ModelError
 
-_NAMES = {
+ELEMENT_NAMES = {
     "lithium": "Li", "beryllium": "Be", "boron": "B", "carbon": "C", "graphite": "C", "sodium": "Na", "magnesium": "Mg",
     "aluminum": "Al", "aluminium": "Al", "silicon": "Si", "phosphorus": "P", "sulfur": "S", "sulphur": "S",
     "potassium": "K", "calcium": "Ca", "scandium": "Sc", "titanium": "Ti", "vanadium": "V", "chromium": "Cr",
@@ -27,7 +27,7 @@ _CHARGES = {
     "Ta": 5, "W": 6, "Bi": 3, "Pb": 2, "Ce": 3, "Hf": 4, "Si": 4, "Ge": 4, "Te": 4, "Ag": 1, "Ga": 3, "In": 3, "B": 3,
 }  # fmt: skip
 _OXIDES = {"Ce": "CeO2", "Pr": "Pr6O11", "Tb": "Tb4O7", "Co": "Co3O4", "Mn": "MnO2", "Fe": "Fe2O3", "Pb": "PbO"}
-_ANIONS = {
+ANIONS = {
     "oxide": ("O", 2), "carbonate": ("CO3", 2), "nitrate": ("NO3", 1), "hydroxide": ("OH", 1), "sulfate": ("SO4", 2),
     "sulphate": ("SO4", 2), "chloride": ("Cl", 1), "fluoride": ("F", 1), "bromide": ("Br", 1), "iodide": ("I", 1),
     "sulfide": ("S", 2), "acetate": ("C2H3O2", 1), "oxalate": ("C2O4", 2), "phosphate": ("PO4", 3), "nitride": ("N", 3),
@@ -80,19 +80,19 @@ def _spoken(text: str) -> str | None:
     valence = next((_ROMAN[m.group(1)] for m in [re.search(r"\(\s*([iv]+)\s*\)", text)] if m), None)
     words = re.sub(r"\([^)]*\)", " ", text).replace("anhydrous", " ").split()
     words = [w for w in words if "hydrate" not in w and w not in ("powder", "powders", "metal")]
-    if len(words) == 1 and words[0] in _NAMES:
-        return _NAMES[words[0]]
-    if len(words) != 2 or words[0] not in _NAMES:
+    if len(words) == 1 and words[0] in ELEMENT_NAMES:
+        return ELEMENT_NAMES[words[0]]
+    if len(words) != 2 or words[0] not in ELEMENT_NAMES:
         return None
-    element, anion = _NAMES[words[0]], words[1]
+    element, anion = ELEMENT_NAMES[words[0]], words[1]
     if (found := re.fullmatch(r"(mono|di|tri|tetra?|penta?)(oxide|chloride|fluoride|sulfide)", anion)) is not None:
-        return _joined(element, 1, _ANIONS[found.group(2)][0], _COUNT[found.group(1)])
-    anion = anion.removesuffix("s") if anion not in _ANIONS else anion
-    if anion not in _ANIONS:
+        return _joined(element, 1, ANIONS[found.group(2)][0], _COUNT[found.group(1)])
+    anion = anion.removesuffix("s") if anion not in ANIONS else anion
+    if anion not in ANIONS:
         return None
     if anion == "oxide" and valence is None and element in _OXIDES:
         return _OXIDES[element]
-    group, charge = _ANIONS[anion]
+    group, charge = ANIONS[anion]
     positive = valence or _CHARGES.get(element) or max((s for s in oxidation_states(element) if s > 0), default=0)
     if (
         anion not in ("oxide", "fluoride", "nitride")
