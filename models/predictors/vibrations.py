@@ -32,7 +32,7 @@ def modes(force_constants: np.ndarray, numbers: np.ndarray) -> tuple[np.ndarray,
 
 
 def vibration_features(force_constants: np.ndarray, cell: Cell) -> np.ndarray:
-    """Numbers that say how a crystal vibrates, float64 (41,).
+    """Numbers that say how a crystal vibrates, float64 (37,).
 
     Quantiles of the wavenumbers; for the highest mode and for the atom that is held most firmly: what elements move,
     their masses, wavenumber, and how many atoms share in it.
@@ -42,7 +42,8 @@ def vibration_features(force_constants: np.ndarray, cell: Cell) -> np.ndarray:
     of_atoms = np.stack([_property(name)[numbers - 1] for name in _PROPERTIES], axis=1)
     mass = _property("mass_g_per_mol")[numbers - 1]
     quantiles = np.quantile(wave, _SHARES)
-    whole = [*quantiles, *(quantiles[1:] / max(quantiles[0], 1.0)), wave[:6].mean(), np.sqrt((wave.clip(0) ** 2).mean())]
+    root = np.sqrt((wave.clip(0) ** 2).mean())
+    whole = [*quantiles, *(quantiles[1:] / max(quantiles[0], 1.0)), wave[:6].mean(), root]
     top = shares[0]
     width = 1.0 / (len(numbers) * (top**2).sum())
     mode = [*(top @ of_atoms), float(top @ mass), width, float(top[numbers == 1].sum())]
