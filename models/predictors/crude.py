@@ -33,7 +33,7 @@ class CrudeModel(PropertyModel):
     def __init__(self, base: PropertyModel, estimate: Estimate) -> None:
         super().__init__(targets=base.targets, seed=base.seed, uses=base.uses)
         self.base, self.estimate = base, estimate
-        self.structure, self.schedule = base.structure, base.schedule  # type: ignore[misc]
+        self.structure, self.schedule, self.again = base.structure, base.schedule, base.again  # type: ignore[misc]
         base.uses = (*base.uses, _COLUMN)
 
     def prepare(self, materials: Materials) -> _Inputs:
@@ -62,6 +62,10 @@ class CrudeModel(PropertyModel):
                 weight = _ridge(X[known], y[known, k], 1.0 / np.maximum(error, 0.3 * np.median(error) + 1e-9))
             self._weights[:, k] = weight
         return self.base.fit(inputs.base, y - X @ self._weights, train, valid, run)
+
+    def fit_all(self, inputs: _Inputs, y: np.ndarray, rows: np.ndarray, run: Run) -> None:
+        """The base again, on what the same regression leaves of all rows: networks of a blend have learned that."""
+        self.base.fit_all(inputs.base, y - inputs.linear @ self._weights, rows, run)
 
     def predict(self, inputs: _Inputs) -> tuple[np.ndarray, np.ndarray]:
         """The sum of both."""
