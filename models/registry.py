@@ -38,6 +38,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "bcs": "models.predictors.bcs:BCSNet",
         "blend": "models.predictors.blend:CompositionBlend",
         "blend-structure": "models.predictors.blend:StructureBlend",
+        "blend-chgnet": "models.predictors.blend:PotentialBlend",
         "atomsets-chgnet": "models.predictors.atomsets:FrozenAtomSets",
         "chgnet": "models.predictors.chgnet:PotentialStack",
         "chgnet-phonons": "models.predictors.chgnet:VibrationStack",

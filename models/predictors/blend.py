@@ -112,5 +112,14 @@ class StructureBlend(CompositionBlend):
     parts: ClassVar[tuple[str, ...]] = ("multilayer", "cgcnn", "alignn")
 
 
+class PotentialBlend(CompositionBlend):
+    """A stack on CHGNet's atom vectors, and CGCNN, weighed by their errors on validation rows."""
+
+    summary = "chgnet and cgcnn, weighed by their validation errors"
+    speed = "30"
+    structure = True
+    parts: ClassVar[tuple[str, ...]] = ("chgnet", "cgcnn")
+
+
 def _part(report: Any, place: int, count: int) -> Any:
     return lambda epoch, progress, loss, error: report(epoch, (place + progress) / count, loss, error)

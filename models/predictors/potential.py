@@ -100,7 +100,7 @@ class CHGNetPotential:
             other = copy(graph)
             other.atom_frac_coord = graph.atom_frac_coord.detach() + displacement
             moved.append(other)
-        found = self._model.predict_graph(moved, task="ef", batch_size=_BATCH)
+        found = self._of_graphs(moved, task="ef")
         forces = np.stack([p["f"] for p in found]).astype(float).reshape(len(moved), -1)
         constants = (forces[0] - forces[1:]) / _STEP_A
         return (constants + constants.T) / 2
@@ -118,11 +118,14 @@ class CHGNetPotential:
         out = []
         for start in range(0, len(cells), _BATCH):
             graphs = [self._model.graph_converter(to_pymatgen(cell)) for cell in cells[start : start + _BATCH]]
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", message="Converting a tensor")  # CHGNet's own, of its volumes
-                found = self._model.predict_graph(graphs, batch_size=_BATCH, **wanted)
-            out += found if isinstance(found, list) else [found]
+            out += self._of_graphs(graphs, **wanted)
         return out
+
+    def _of_graphs(self, graphs: list[Any], **wanted: Any) -> list[dict[str, np.ndarray]]:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Converting a tensor")  # CHGNet's own, of its volumes
+            found = self._model.predict_graph(graphs, batch_size=_BATCH, **wanted)
+        return found if isinstance(found, list) else [found]
 
 
 class ASEPotential:
