@@ -19,6 +19,7 @@ from models.blocks.materials import Cell, Materials
 from models.errors import DataError
 
 _BATCH = 16  # larger ones are slower on a processor
+_ATOMS = 64  # of a batch whose forces are wanted: memory
 _STEP_A = 0.02
 _FEW = 100  # crystals that are sooner asked again than looked up
 _CHUNK = 64  # crystals whose vibrations are kept together on disk: a killed computation goes on there
@@ -100,7 +101,7 @@ class CHGNetPotential:
             other = copy(graph)
             other.atom_frac_coord = graph.atom_frac_coord.detach() + displacement
             moved.append(other)
-        found = self._of_graphs(moved, task="ef")
+        found = self._of_graphs(moved, batch=max(1, _ATOMS // count), task="ef")
         forces = np.stack([p["f"] for p in found]).astype(float).reshape(len(moved), -1)
         constants = (forces[0] - forces[1:]) / _STEP_A
         return (constants + constants.T) / 2
@@ -121,10 +122,10 @@ class CHGNetPotential:
             out += self._of_graphs(graphs, **wanted)
         return out
 
-    def _of_graphs(self, graphs: list[Any], **wanted: Any) -> list[dict[str, np.ndarray]]:
+    def _of_graphs(self, graphs: list[Any], batch: int = _BATCH, **wanted: Any) -> list[dict[str, np.ndarray]]:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Converting a tensor")  # CHGNet's own, of its volumes
-            found = self._model.predict_graph(graphs, batch_size=_BATCH, **wanted)
+            found = self._model.predict_graph(graphs, batch_size=batch, **wanted)
         return found if isinstance(found, list) else [found]
 
 
