@@ -13,6 +13,7 @@ _BLOCK = 2048
 _FAR = 6.0  # standard deviations at which a feature is cut
 _PULL = 0.3  # of each feature's logarithm of relevance towards the common one
 _JITTER = 1e-4
+_IMPOSSIBLE = 1e12
 _KEPT = {"centre", "spread", "target", "seen", "alpha", "scalars", "weight"}
 
 
@@ -56,7 +57,7 @@ class RelevanceProcess:
         rows = np.sort(order[:count])
         seen = (Z[rows] * weight).astype(np.float32)
         kernel = _matern(_squared(seen, seen))
-        kernel[np.diag_indices(count)] += noise
+        kernel[np.diag_indices(count)] = 1.0 + noise  # exactly: a sum of squares has lost some digits
         alpha = cho_solve(cho_factor(kernel, lower=True, overwrite_a=True), t[rows])
         scalars = np.array([noise, max(float(t[rows] @ alpha) / count, 1e-12)])
         self._state = state | {"seen": seen, "alpha": alpha, "scalars": scalars, "weight": weight}
@@ -118,11 +119,14 @@ def likelihood_loss(point: np.ndarray, Z: np.ndarray, t: np.ndarray) -> tuple[fl
 
     n, d = Z.shape
     relevance, noise = point[:d], np.exp(point[d])
-    Z32 = Z.astype(np.float32)
-    weighted = Z32 * np.exp(relevance).astype(np.float32)
+    weighted = Z * np.exp(relevance)
     r = np.sqrt(3.0 * _squared(weighted, weighted))
+    r[np.diag_indices(n)] = 0.0
     decay = np.exp(-r)
-    factor = cho_factor((1.0 + r) * decay + (noise + _JITTER) * np.eye(n), lower=True, overwrite_a=True)
+    try:
+        factor = cho_factor((1.0 + r) * decay + (noise + _JITTER) * np.eye(n), lower=True, overwrite_a=True)
+    except np.linalg.LinAlgError:  # rows that hardly differ: a point that the search must leave
+        return _IMPOSSIBLE, np.zeros(d + 1)
     inverse = cho_solve(factor, np.eye(n))
     alpha = inverse @ t
     fit = float(t @ alpha)
@@ -130,8 +134,8 @@ def likelihood_loss(point: np.ndarray, Z: np.ndarray, t: np.ndarray) -> tuple[fl
     value = 0.5 * n * np.log(fit / n) + np.log(np.diag(factor[0])).sum() + 0.5 * _PULL * float(pull @ pull)
     slope = 0.5 * (inverse - np.outer(alpha, alpha) * (n / fit))  # d value / d K
     # d K_ab / d log w_j = -3 exp(-r) w_j^2 (z_aj - z_bj)^2; summed over a and b without making the differences.
-    pairs = (slope * decay).astype(np.float32)
-    sums = 2.0 * (pairs.sum(axis=1) @ Z32**2 - np.einsum("aj,aj->j", Z32, pairs @ Z32))
+    pairs = slope * decay
+    sums = 2.0 * (pairs.sum(axis=1) @ Z**2 - np.einsum("aj,aj->j", Z, pairs @ Z))
     return value, np.append(-3.0 * np.exp(2.0 * relevance) * sums + _PULL * pull, noise * np.trace(slope))
 
 
@@ -140,9 +144,13 @@ def _scaled(X: np.ndarray, state: Mapping[str, np.ndarray]) -> np.ndarray:
 
 
 def _squared(A: np.ndarray, B: np.ndarray) -> np.ndarray:
-    """Squared distances in double precision of float32 rows (n, d), (m, d)."""
-    lengths = np.einsum("ij,ij->i", A, A, dtype=float)[:, None] + np.einsum("ij,ij->i", B, B, dtype=float)[None]
-    return np.maximum(lengths - 2.0 * (A @ B.T), 1e-12)
+    """Squared distances of rows (n, d), (m, d), in double precision: in single, rows alike differ by noise."""
+    A, B = A.astype(float), B.astype(float)
+    squared = A @ B.T
+    squared *= -2.0
+    squared += np.einsum("ij,ij->i", A, A)[:, None]
+    squared += np.einsum("ij,ij->i", B, B)[None]
+    return np.maximum(squared, 1e-12, out=squared)
 
 
 def _matern(squared: np.ndarray) -> np.ndarray:

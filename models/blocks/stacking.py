@@ -19,7 +19,7 @@ from models.errors import DataError, NotFittedError
 _FOREST_SHARE, _PROCESS_SHARE = 0.5, 0.2  # of a budget
 _PROCESS_ROWS = 5000
 _PROBE = 10  # rounds that are timed
-_TRIAL_S = 30.0  # a smaller budget is not spent on choosing a scale
+_TRIAL_S = 10.0  # a smaller budget is not spent on choosing a scale
 _FLOOR = 0.1  # least standard deviation, as a share of the typical error
 
 

@@ -79,6 +79,11 @@ class CompositionBlend(PropertyModel):
         for model, one in zip(self.models, inputs, strict=True):
             model.fit_all(one, y, rows, share)
 
+    def needs_s(self, inputs: list[Any], y: np.ndarray, rows: np.ndarray, run: Run) -> float:
+        """What the networks take, and as much again for each part that has no epochs."""
+        takes = [model.needs_s(one, y, rows, run) for model, one in zip(self.models, inputs, strict=True)]
+        return sum(takes) * len(takes) / max(1, sum(seconds > 0 for seconds in takes))
+
     def select(self, inputs: list[Any], rows: np.ndarray) -> list[Any]:
         """Some rows of each."""
         return [model.select(one, rows) for model, one in zip(self.models, inputs, strict=True)]

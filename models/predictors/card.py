@@ -45,7 +45,8 @@ def write_card(
         f"| MAE of always saying the median | {test['mae_of_the_median']:.4g} | {left_out['mae_of_the_median']:.4g} |",
         f"| inside the 90 % interval | {100 * test['coverage90']:.1f} % | {100 * left_out['coverage90']:.1f} % |",
         "",
-        "Left-out rows are predicted by single members, and they set the intervals, so that their coverage is no test.",
+        "Left-out rows are predicted by single members, and they set the intervals, so that their coverage is no test. "
+        + ("In the end all members learned from all training rows." if ensemble.members[0].again else ""),
         "",
         f"- **Split:** {metrics['split']}. Rows of equal composition are never on two sides of a split made here.",
         f"- **Data:** SHA-256 `{metrics['data_sha256']}`; {metrics['n_train']} training rows, seed {metrics['seed']}.",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -57,6 +59,16 @@ class PropertyModel(ABC):
         What those rows chose (weights of parts) stays. A network, which they tell when to stop, stays as it is.
         """
         del inputs, y, rows, run
+
+    def needs_s(self, inputs: Any, y: np.ndarray, rows: np.ndarray, run: Run) -> float:
+        """About how many seconds ``fit`` takes for all its epochs, by a trial on a few rows; 0 where it has none."""
+        if self.schedule is None:
+            return 0.0
+        few, none, quick = rows[: 6 * self.schedule.batch], np.zeros(0, dtype=np.int64), replace(run, epochs=1)
+        self.fit(inputs, y, few[: self.schedule.batch], none, quick)  # the first batch pays for starting up
+        began = time.monotonic()
+        self.fit(inputs, y, few, none, quick)
+        return (time.monotonic() - began) * len(rows) / len(few) * (run.epochs or self.schedule.epochs)
 
     @abstractmethod
     def predict(self, inputs: Any) -> tuple[np.ndarray, np.ndarray]:

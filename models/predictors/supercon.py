@@ -15,12 +15,13 @@ class SuperConForest(TabularModel):
     """Trees on elemental statistics (Stanev et al., npj Comput. Mater. 2018).
 
     The paper's features are Magpie's; its regression is of the logarithm of T_c above 10 K, after a classifier at that
-    temperature. Here one stack of extremely randomised and boosted trees does both: fractions and statistics of each
-    family of elements let it tell the families of superconductors apart, and the forest's median the ones from noughts.
+    temperature. Here one stack of extremely randomised trees, boosted trees and a Gaussian process does both: fractions
+    and statistics of each family of elements let it tell the families of superconductors apart, and the forest's median
+    the ones from noughts.
     """
 
     citation = "10.1038/s41524-018-0085-8"
-    summary = "forest and boosted trees on elemental statistics and fractions"
+    summary = "forest, boosted trees and a Gaussian process on elemental statistics and fractions"
     speed = "1,800"
     trees, share = 100, 0.33
 

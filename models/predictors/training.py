@@ -24,7 +24,7 @@ from models.predictors.splits import Split, folds, make_split
 
 METRICS, PLAN, CARD, PARTS = "metrics.json", "plan.json", "card.md", "parts"
 _FEWEST = 20
-_MOST_ROWS = 60_000  # of all members together, of a model without epochs
+_MOST_ROWS, _MEMBER_S = 60_000, 40.0  # of a model without epochs: rows of all members together; least time of each
 
 
 @dataclass(frozen=True)
@@ -212,22 +212,19 @@ class _Trainer:
     def _affordable(self, train: np.ndarray, share: float) -> int:
         """How many members the budget lets have half their epochs; all of them where there is no budget.
 
-        Of what has no epochs, fewer where rows are many: more rows a member make up for it.
+        Of what has no epochs, fewer where rows are many or time is short: few that have all their trees are better.
         """
         order, model = self.order, self.model(0)
         schedule = model.schedule
         if schedule is None:
-            return int(np.clip(_MOST_ROWS // len(train), 1, order.members))
+            most = _MOST_ROWS // len(train)
+            if order.budget_s is not None:
+                most = min(most, int(self._left_s() * share / _MEMBER_S))
+            return int(np.clip(most, 1, order.members))
         if order.budget_s is None or order.members < 2:
             return order.members
-        few = train[: 6 * schedule.batch]
-        none = np.zeros(0, dtype=np.int64)
-        quick = Run(device=order.device, dtype=order.dtype, epochs=1)
-        model.fit(self.inputs, self.y, few[: schedule.batch], none, quick)  # the first batch pays for starting up
-        begin = time.monotonic()
-        model.fit(self.inputs, self.y, few, none, quick)
-        epoch_s = (time.monotonic() - begin) * len(train) / len(few)
-        wanted = 0.5 * epoch_s * (order.epochs or schedule.epochs)
+        run = Run(device=order.device, dtype=order.dtype, epochs=order.epochs)
+        wanted = 0.5 * model.needs_s(self.inputs, self.y, train, run)
         return int(np.clip(self._left_s() * share / max(wanted, 1e-6), 1, order.members))
 
     def _left_s(self) -> float:

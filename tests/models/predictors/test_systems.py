@@ -286,6 +286,14 @@ def test_a_blend_weighs_its_parts_by_what_they_are_worth():
     assert weights[1] > 0.85
 
 
+def test_a_blend_asks_for_the_time_of_its_networks_and_as_much_for_its_trees(monkeypatch):
+    blend = make("blend")
+    for model in blend.models:
+        monkeypatch.setattr(model, "needs_s", lambda *_, takes=10.0 * (model.schedule is not None): takes)
+    assert blend.needs_s([None] * 3, TARGET[:, None], SPLIT, Run()) == pytest.approx(30.0)
+    assert make("supercon").needs_s(None, TARGET[:, None], SPLIT, Run()) == 0.0
+
+
 @pytest.mark.slow
 def test_a_blend_learns_and_comes_back():
     model = make("blend")
