@@ -26,14 +26,17 @@ class RelevanceProcess:
     count.
 
     Args:
+        alike: one length scale for all features instead: where hundreds say a little each, as those of a learnt vector.
         most: rows that are fitted at most: time grows with their cube.
         drawn: rows that choose the length scales.
         steps: of that search, at most.
         seed: of what is drawn.
     """
 
-    def __init__(self, *, most: int = 6000, drawn: int = 800, steps: int = 40, seed: int = 0) -> None:
-        self.most, self.drawn, self.steps, self.seed = most, drawn, steps, seed
+    def __init__(
+        self, *, alike: bool = False, most: int = 6000, drawn: int = 800, steps: int = 40, seed: int = 0
+    ) -> None:
+        self.alike, self.most, self.drawn, self.steps, self.seed = alike, most, drawn, steps, seed
         self._state: dict[str, np.ndarray] = {}
 
     def fit(self, X: np.ndarray, y: np.ndarray, *, budget_s: float | None = None) -> None:
@@ -49,7 +52,7 @@ class RelevanceProcess:
         order = np.random.default_rng(self.seed).permutation(len(y))
         few = order[: self.drawn]
         weight = np.zeros(X.shape[1])
-        weight[varies], noise, evaluation_s = _most_likely(Z[few][:, varies], t[few], self.steps)
+        weight[varies], noise, evaluation_s = _most_likely(Z[few][:, varies], t[few], self)
         count = min(self.most, len(y))
         if budget_s is not None:
             left_s = max(budget_s - (time.monotonic() - began), evaluation_s)
@@ -89,23 +92,24 @@ class RelevanceProcess:
         self._state = dict(arrays)
 
 
-def _most_likely(Z: np.ndarray, t: np.ndarray, steps: int) -> tuple[np.ndarray, float, float]:
+def _most_likely(Z: np.ndarray, t: np.ndarray, how: RelevanceProcess) -> tuple[np.ndarray, float, float]:
     """Relevance of each feature (d,), the noise, and how long one evaluation of the likelihood took, in seconds."""
     from scipy.optimize import minimize
 
     spent_s = []
+    free = 1 if how.alike else Z.shape[1]
+    share = Z.shape[1] // free  # features that one relevance is of
 
     def loss(point: np.ndarray) -> tuple[float, np.ndarray]:
         began = time.monotonic()
-        found = likelihood_loss(point, Z, t)
+        value, slope = likelihood_loss(np.append(np.repeat(point[:-1], share), point[-1]), Z, t)
         spent_s.append(time.monotonic() - began)
-        return found
+        return value, np.append(slope[:-1].reshape(free, share).sum(axis=1), slope[-1])
 
-    d = Z.shape[1]
-    begin = np.append(np.full(d, -0.5 * np.log(max(d, 1)) - 0.5), np.log(0.1))
-    bounds = [(-8.0, 2.0)] * d + [(np.log(1e-3), np.log(3.0))]
-    best = minimize(loss, begin, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": steps}).x
-    return np.exp(best[:d]), float(np.exp(best[d])) + _JITTER, float(np.median(spent_s))
+    begin = np.append(np.full(free, -0.5 * np.log(max(Z.shape[1], 1)) - 0.5), np.log(0.1))
+    bounds = [(-8.0, 2.0)] * free + [(np.log(1e-3), np.log(3.0))]
+    best = minimize(loss, begin, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": how.steps}).x
+    return np.repeat(np.exp(best[:-1]), share), float(np.exp(best[-1])) + _JITTER, float(np.median(spent_s))
 
 
 def likelihood_loss(point: np.ndarray, Z: np.ndarray, t: np.ndarray) -> tuple[float, np.ndarray]:

@@ -27,8 +27,8 @@ class Stack:
     """Extremely randomised trees and gradient boosting of one target, stacked (Breiman, Mach. Learn. 1996).
 
     What is weighed: the forest's mean; its median, which errs less where the target is skewed or often nought; what is
-    between them, the square of the mean of the trees' square roots; the boosted trees; support vectors and a Gaussian
-    process where asked for; and the median of these. Weights are not negative, sum to one and have the least mean
+    between them, the square of the mean of the trees' square roots; the boosted trees; support vectors and Gaussian
+    processes where asked for; and the median of these. Weights are not negative, sum to one and have the least mean
     absolute error on rows given to ``weigh``; until then all are equal.
     A skewed target is learned on the scale of ``choose_scale``.
 
@@ -36,25 +36,26 @@ class Stack:
         trees, features: of the forest.
         rounds: of boosting; as many as there are rows where those are fewer, but a hundred.
         kernel: support vectors too; for some thousand rows at most.
-        process: a Gaussian process with a length scale a feature too, where there are at most 5,000 rows.
+        processes: Gaussian processes too, where there are at most 5,000 rows: ``relevance`` with a length scale a
+            feature, ``alike`` with one for all.
         seed: of everything.
     """
 
     def __init__(
         self, *, trees: int = 100, features: float = 0.33, rounds: int = 400, kernel: bool = False,
-        process: bool = False, seed: int = 0,
+        processes: tuple[str, ...] = (), seed: int = 0,
     ) -> None:  # fmt: skip
         jobs = min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
         self._forest = Forest(trees=trees, features=features, seed=seed, jobs=jobs)
         self.rounds, self.seed = rounds, seed
         self._boosting = Boosting(loss="squared_error")
         self._kernel = SupportVectors(seed=seed) if kernel else None
-        self.process, self._process, self._scale = process, None, Scale()
+        self.processes, self._processes, self._scale = processes, dict[str, RelevanceProcess](), Scale()
         self._state: dict[str, np.ndarray] = {}
 
     def fit(self, X: np.ndarray, y: np.ndarray, *, budget_s: float | None = None) -> None:
         """Fit to features (n, d) and targets (n,); fewer trees where ``budget_s`` seconds do not suffice for all."""
-        self._process = RelevanceProcess(seed=self.seed) if self.process and len(y) <= _PROCESS_ROWS else None
+        self._processes = {name: self._process(name) for name in self.processes if len(y) <= _PROCESS_ROWS}
         began = time.monotonic()
         self._scale = choose_scale(X, y, self.seed) if budget_s is None or budget_s > _TRIAL_S else Scale()
         self._fit(X, y, None if budget_s is None else budget_s - (time.monotonic() - began))
@@ -71,8 +72,9 @@ class Stack:
     def _fit(self, X: np.ndarray, y: np.ndarray, budget_s: float | None) -> None:
         began, y = time.monotonic(), self._scale.forward(y)
         self._forest.fit(X, y, budget_s=None if budget_s is None else _FOREST_SHARE * budget_s)
-        if self._process is not None:
-            self._process.fit(X, y, budget_s=None if budget_s is None else _PROCESS_SHARE * budget_s)
+        for process in self._processes.values():
+            share = _PROCESS_SHARE / len(self._processes)
+            process.fit(X, y, budget_s=None if budget_s is None else share * budget_s)
         rounds = min(self.rounds, max(100, len(y)))
         if budget_s is not None:
             probe = time.monotonic()
@@ -82,6 +84,10 @@ class Stack:
         self._boosting = self._boosted(X, y, rounds)
         if self._kernel is not None:
             self._kernel.fit(X, y)
+
+    def _process(self, name: str) -> RelevanceProcess:
+        alike = name == "alike"
+        return RelevanceProcess(alike=alike, drawn=1500 if alike else 800, seed=self.seed)
 
     def _boosted(self, X: np.ndarray, y: np.ndarray, rounds: int) -> Boosting:
         rate = min(0.05 * max(1.0, self.rounds / rounds), 0.15)  # larger steps where there is no time for many
@@ -114,20 +120,20 @@ class Stack:
         votes, back = self._scale.back(self._forest.votes(X)), self._scale.back
         root = (np.sign(votes) * np.sqrt(np.abs(votes))).mean(axis=0)
         parts = [votes.mean(axis=0), np.median(votes, axis=0), np.sign(root) * root**2, back(self._boosting.predict(X))]
-        parts += [back(kernel.predict(X)[0]) for kernel in (self._kernel, self._process) if kernel is not None]
+        parts += [
+            back(kernel.predict(X)[0]) for kernel in (self._kernel, *self._processes.values()) if kernel is not None
+        ]
         return np.stack([*parts, np.median(np.stack(parts), axis=0)]), votes.std(axis=0)
 
     @property
     def _count(self) -> int:
-        return 5 + (self._kernel is not None) + (self._process is not None)
+        return 5 + (self._kernel is not None) + len(self._processes)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """All parts, for a checkpoint."""
         if not self._state:
             raise NotFittedError("fit the trees before keeping them")
-        parts = {
-            "forest": self._forest, "boosting": self._boosting, "kernel": self._kernel, "process": self._process,
-        }  # fmt: skip
+        parts = {"forest": self._forest, "boosting": self._boosting, "kernel": self._kernel, **self._processes}
         kept = {f"{name}/{k}": a for name, part in parts.items() if part is not None for k, a in part.arrays().items()}
         return kept | self._state | {"scale": np.array([self._scale.unit, self._scale.most])}
 
@@ -137,10 +143,9 @@ class Stack:
         self._boosting.restore(nested(arrays, "boosting"))
         if self._kernel is not None:
             self._kernel.restore(nested(arrays, "kernel"))
-        self._process = None
-        if process := nested(arrays, "process"):
-            self._process = RelevanceProcess(seed=self.seed)
-            self._process.restore(process)
+        self._processes = {name: self._process(name) for name in self.processes if nested(arrays, name)}
+        for name, process in self._processes.items():
+            process.restore(nested(arrays, name))
         if missing := {"weights", "floor", "scale"} - set(arrays):
             raise DataError(f"the checkpoint lacks {', '.join(sorted(missing))}; train it again")
         if len(arrays["weights"]) != self._count:

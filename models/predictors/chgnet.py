@@ -39,7 +39,7 @@ class PotentialStack(TabularModel):
 
     def regressor(self) -> Stack:
         """Forest, boosted trees, Gaussian process."""
-        return Stack(trees=self.trees, features=self.share, process=True, seed=self.seed)
+        return Stack(trees=self.trees, features=self.share, processes=("relevance", "alike"), seed=self.seed)
 
 
 class VibrationStack(PotentialStack):

@@ -32,4 +32,4 @@ class SuperConForest(TabularModel):
 
     def regressor(self) -> Stack:
         """Forest, boosted trees and, where rows are few, a Gaussian process."""
-        return Stack(trees=self.trees, features=self.share, process=True, seed=self.seed)
+        return Stack(trees=self.trees, features=self.share, processes=("relevance",), seed=self.seed)

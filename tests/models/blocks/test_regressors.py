@@ -163,6 +163,9 @@ def test_a_process_of_relevances_finds_the_feature_among_many_that_say_nothing()
     assert int(knows.arrays()["weight"].argmax()) == 0
     wrong, wrong_alike = (np.abs(p.predict(X[200:])[0] - y[200:]).mean() for p in (knows, alike))
     assert wrong < 0.6 * wrong_alike
+    same = RelevanceProcess(alike=True)
+    same.fit(X[:200], y[:200])
+    assert len(set(same.arrays()["weight"])) == 1
     poor = RelevanceProcess(drawn=50)
     poor.fit(X[:200], y[:200], budget_s=1e-6)
     assert len(poor.arrays()["seen"]) == 50
@@ -171,12 +174,12 @@ def test_a_process_of_relevances_finds_the_feature_among_many_that_say_nothing()
 def test_a_stack_has_a_process_only_where_rows_are_few_and_its_checkpoint_says_so(monkeypatch):
     X, y = problem()
     monkeypatch.setattr("models.blocks.stacking._PROCESS_ROWS", 100)
-    few, many = (Stack(trees=10, rounds=20, process=True) for _ in range(2))
+    few, many = (Stack(trees=10, rounds=20, processes=("relevance",)) for _ in range(2))
     few.fit(X[:80], y[:80])
     few.fit_again(X, y)  # more rows than the limit, but the weights are of all parts
     many.fit(X, y)
     assert [len(stack.arrays()["weights"]) for stack in (few, many)] == [6, 5]
-    copy = Stack(trees=10, rounds=20, process=True)
+    copy = Stack(trees=10, rounds=20, processes=("relevance",))
     copy.restore(many.arrays())
     assert np.array_equal(copy.predict(X)[0], many.predict(X)[0])
     with pytest.raises(DataError, match="weighs 5 parts"):
