@@ -24,7 +24,7 @@ def problem(n: int = 150, seed: int = 0):
 MAKERS = [
     *(lambda: Forest(trees=60), lambda: Forest(trees=60, bootstrap=True), SupportVectors, GaussianProcess),
     *(lambda: Stack(trees=40, rounds=60), lambda: Stack(trees=40, rounds=60, kernel=True)),
-    *(lambda: Stack(trees=40, rounds=60, process=True), RelevanceProcess),
+    *(lambda: Stack(trees=40, rounds=60, processes=("relevance", "alike")), RelevanceProcess),
 ]
 
 
