@@ -20,8 +20,8 @@ import torch
 
 from models.knowledge.corpus import LABELS, Document, Span
 from models.knowledge.recipes import with_measures
-from models.knowledge.tagger import SETTINGS
-from models.knowledge.trained_tagger import Taggers, read_corpora
+from models.knowledge.tagger import train
+from models.knowledge.trained_tagger import read_corpora
 
 MATERIALS = ("target", "precursor", "material")
 
@@ -62,7 +62,7 @@ def main() -> None:
     exact, coarse, seconds = Tally(), Tally(), []
     for k in range(arguments.only or arguments.folds):
         began = time.process_time()
-        tagger = Taggers.fit([*(d for d, f in zip(own, fold) if f != k), *others], SETTINGS)
+        tagger = train([*(d for d, f in zip(own, fold) if f != k), *others])
         seconds.append(time.process_time() - began)
         for document in _of_fold(own, fold, k):
             spans = with_measures(document.text, tagger.tag(document.text))

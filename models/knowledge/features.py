@@ -12,7 +12,7 @@ from models.knowledge.clues import Clues, is_formula
 from models.knowledge.measures import is_unit
 from models.knowledge.tokens import Token
 
-BUCKETS = 1 << 16
+BUCKETS = 1 << 17
 """Hashed features."""
 
 

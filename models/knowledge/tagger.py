@@ -22,7 +22,7 @@ SETTINGS = {
     "shared_epochs": 3,
     "own_epochs": 10,
     "rate": 3e-3,
-    "version": 3,
+    "version": 4,
 }
 """Whatever changes the trained tagger."""
 
@@ -35,6 +35,7 @@ _WORD_DROPOUT = 0.15
 Guesses = dict[Span, float]
 """Spans of a text, which may overlap, with their probabilities."""
 _Words = tuple[np.ndarray, np.ndarray]  # all features of a sentence in one row; how many each word has
+_Example = tuple[_Words, list[int]]  # with the tags
 
 
 class Tagger(nn.Module):
@@ -126,23 +127,12 @@ def train(documents: Sequence[Document], settings: Mapping[str, Any] = SETTINGS,
         settings: as :data:`SETTINGS`.
         seed: equal seeds and documents give equal taggers.
     """
-    return train_on({document: examples(document) for document in documents}, settings, seed)
-
-
-Example = tuple[_Words, list[int]]
-"""A sentence with its tags."""
-
-
-def train_on(
-    taught: Mapping[Document, Sequence[Example]], settings: Mapping[str, Any] = SETTINGS, seed: int = 0
-) -> Tagger:
-    """As :func:`train`, from what :func:`examples` made of each document."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     tagger = Tagger(settings)
-    of: dict[str, list[Example]] = {s: [] for s in SOURCES}
-    for document, sentences_of in taught.items():
-        of[document.source] += sentences_of
+    of: dict[str, list[_Example]] = {s: [] for s in SOURCES}
+    for document in documents:
+        of[document.source] += _examples(document)
     epochs = settings["shared_epochs"] + settings["own_epochs"]
     plan = [_batches(of, SOURCES if e < settings["shared_epochs"] else SOURCES[:1], rng) for e in range(epochs)]
     dense = [p for name, p in tagger.named_parameters() if not name.startswith("embedding")]
@@ -169,8 +159,7 @@ def train_on(
     return tagger.eval()
 
 
-def examples(document: Document) -> list[Example]:
-    """The sentences of a document, as a tagger learns from them."""
+def _examples(document: Document) -> list[_Example]:
     tokens = tokenize(document.text)
     if not tokens:
         return []
@@ -200,7 +189,7 @@ def _tags(tokens: Sequence[Token], spans: Sequence[Span]) -> list[int]:
     return tags
 
 
-def _batches(of: Mapping[str, Sequence[Example]], sources: Sequence[str], rng: np.random.Generator) -> list[Any]:
+def _batches(of: Mapping[str, Sequence[_Example]], sources: Sequence[str], rng: np.random.Generator) -> list[Any]:
     """Batches of sentences of like length, in random order: (source, numbers of sentences)."""
     batches = []
     for source in sources:
