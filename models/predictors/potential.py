@@ -92,7 +92,7 @@ class CHGNetPotential:
         """
         import torch
 
-        graph, count = self._model.graph_converter(to_pymatgen(cell)), len(cell.numbers)
+        graph, count = self._graph(cell), len(cell.numbers)
         moves = np.zeros((3 * count + 1, count, 3))
         moves[np.arange(1, 3 * count + 1), np.repeat(np.arange(count), 3), np.tile(np.arange(3), count)] = _STEP_A
         frac = torch.from_numpy(moves @ np.linalg.inv(cell.lattice)).to(graph.atom_frac_coord)
@@ -118,9 +118,14 @@ class CHGNetPotential:
     def _predict(self, cells: Sequence[Cell], **wanted: Any) -> list[dict[str, np.ndarray]]:
         out = []
         for start in range(0, len(cells), _BATCH):
-            graphs = [self._model.graph_converter(to_pymatgen(cell)) for cell in cells[start : start + _BATCH]]
+            graphs = [self._graph(cell) for cell in cells[start : start + _BATCH]]
             out += self._of_graphs(graphs, **wanted)
         return out
+
+    def _graph(self, cell: Cell) -> Any:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="No Pauling electronegativity")  # of helium; CHGNet asks for none
+            return self._model.graph_converter(to_pymatgen(cell))
 
     def _of_graphs(self, graphs: list[Any], batch: int = _BATCH, **wanted: Any) -> list[dict[str, np.ndarray]]:
         with warnings.catch_warnings():
