@@ -46,8 +46,8 @@ class VibrationStack(PotentialStack):
     """The same, with how CHGNet says that the crystal vibrates: phonons, moduli, expansion.
 
     Wavenumbers at the centre of the Brillouin zone are a crude estimate (Zhang and Ling, npj Comput. Mater. 2018) of
-    everything that bonds' stiffness decides. CHGNet's own are too low by a quarter and more (Deng et al., npj Comput.
-    Mater. 11, 9, 2025), which the stack learns to mend. 3 N + 1 evaluations a crystal of N atoms.
+    everything that bonds' stiffness decides. CHGNet is too soft (Deng et al., npj Comput. Mater. 11, 9, 2025; by a
+    fifth on the phonons of docs/models.md), which the stack learns to mend. 3 N + 1 evaluations a crystal of N atoms.
     """
 
     summary = "chgnet with the vibrations of the crystal among the features"

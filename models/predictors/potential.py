@@ -75,10 +75,6 @@ class CHGNetPotential:
             for p in self._predict(cells, task="efsm")
         ]
 
-    def energies_eV_per_atom(self, cells: Sequence[Cell]) -> np.ndarray:
-        """Energies alone, (n,): four times faster."""
-        return np.array([float(p["e"]) for p in self._predict(cells, task="e")])
-
     def atom_vectors(self, cells: Sequence[Cell]) -> tuple[np.ndarray, np.ndarray]:
         """What it knows of each atom before its energy head, float32 (all atoms, 64), and energies (n,)."""
         found = self._predict(cells, task="e", return_atom_feas=True)

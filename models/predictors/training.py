@@ -233,8 +233,8 @@ class _Trainer:
 
     def _member(self, k: int, teach: np.ndarray, choose: np.ndarray, words: str, low: float, high: float) -> Any:
         order = self.order
-        name = words.replace(" ", "-").replace(",", "")
-        finished, unfinished = order.out / PARTS / f"{name}.npz", order.out / PARTS / f"{name}.resume"
+        finished = self._kept(words)
+        unfinished = finished.with_suffix(".resume")
         model = self.model(order.seed * 1000 + k)
         if finished.exists():
             arrays, header = checkpoint.load(finished)
@@ -259,7 +259,7 @@ class _Trainer:
 
     def _whole(self, member: Any, rows: np.ndarray, words: str, low: float, high: float) -> None:
         """Let a member learn from all rows, unless it had before a kill."""
-        finished = self.order.out / PARTS / f"{words.replace(' ', '-').replace(',', '')}.npz"
+        finished = self._kept(words)
         if finished.exists():
             member.restore(checkpoint.load(finished)[0])
             return
@@ -267,6 +267,10 @@ class _Trainer:
         run = Run(self.order.device, self.order.dtype, self._budget_s(low, high))
         member.fit_all(self.inputs, self.y, rows, run)
         checkpoint.save(finished, member.arrays(), {})
+
+    def _kept(self, words: str) -> Path:
+        """Where what ``words`` name is kept until all is done."""
+        return self.order.out / PARTS / f"{words.replace(' ', '-').replace(',', '')}.npz"
 
     def _budget_s(self, low: float, high: float) -> float | None:
         """Seconds for what is done between two shares of the whole; None where there is no budget."""

@@ -14,7 +14,7 @@ _PROPERTIES = ("Z", "electronegativity", "covalent_radius_A", "row", "column")
 
 
 def modes(force_constants: np.ndarray, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Wavenumbers at the centre of the Brillouin zone and displacements of unit length.
+    """Wavenumbers at the centre of the Brillouin zone, and which atoms move.
 
     Args:
         force_constants: (3 N, 3 N), eV/A^2, of N atoms moved with their images.
