@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from models.knowledge.corpus import LABELS, Document, Span
+from models.knowledge.corpus import LABELS, Document, Span, read_annotated
 from models.knowledge.recipes import with_measures
 from models.knowledge.tagger import train
-from models.knowledge.trained_tagger import read_corpora
+from models.knowledge.trained_tagger import CORPUS
 
 MATERIALS = ("target", "precursor", "material")
 
@@ -57,12 +57,12 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    own, others = read_corpora(Path(os.environ["ATHANOR_DATA"]) / "knowledge")
+    own = read_annotated(Path(os.environ["ATHANOR_DATA"]) / "knowledge" / CORPUS)
     fold = np.random.default_rng(0).permutation(len(own)) % arguments.folds
     exact, coarse, seconds = Tally(), Tally(), []
     for k in range(arguments.only or arguments.folds):
         began = time.process_time()
-        tagger = train([*(d for d, f in zip(own, fold) if f != k), *others])
+        tagger = train([d for d, f in zip(own, fold) if f != k])
         seconds.append(time.process_time() - began)
         for document in _of_fold(own, fold, k):
             spans = with_measures(document.text, tagger.tag(document.text))

@@ -7,9 +7,11 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from models.knowledge.corpus import LABELS
+from models.knowledge.corpus import FINER, KINDS, LABELS
 
-TAGS = ("O", *(f"{p}-{label}" for label in LABELS for p in "BI"))
+SPANS = (*LABELS, *FINER)
+"""What has a beginning and an inside in the chain."""
+TAGS = ("O", *(f"{p}-{label}" for label in SPANS for p in "BI"), *KINDS)
 _TINY = 1e-30
 _FORBIDDEN = -1e4
 
@@ -96,14 +98,14 @@ def forbidden() -> torch.Tensor:
 def span_probabilities(
     scores: np.ndarray, chain: np.ndarray, least: float = 0.02
 ) -> Iterator[tuple[int, int, str, float]]:
-    """First word, word after the last, label and probability of every span that is at least so probable.
+    """First word, word after the last, one of ``SPANS`` and probability of every span that is at least so probable.
 
     Args:
         scores: (words, tags).
         chain: (tags + 1, tags).
     """
     first, moves = _posterior(scores, chain)
-    for k, label in enumerate(LABELS):
+    for k, label in enumerate(SPANS):
         begin, within = 1 + 2 * k, 2 + 2 * k
         for start in np.flatnonzero(first[:, begin] > least):
             going, tag, end = float(first[start, begin]), begin, int(start) + 1

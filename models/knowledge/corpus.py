@@ -1,10 +1,10 @@
-"""Annotated synthesis paragraphs, read into one coarse set of labels."""
+"""Annotated synthesis paragraphs, read into one coarse set of labels, with the finer ones beside."""
 
 from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,16 @@ from models.errors import DataError
 
 LABELS = ("target", "precursor", "material", "operation", "temperature", "time", "atmosphere", "amount")
 """What a span can be."""
+
+FINER = ("material.solvent", "material.participant", "material.coref")
+"""What a substance that is neither target nor precursor does, where annotators said so: a tagger that must tell them
+apart learns the roles better."""
+
+KINDS = (
+    "nonrecipe", "number", "unit", "descriptor", "condition", "property", "apparatus", "apparatus descriptor",
+    "brand", "meta", "reference", "condition type",
+)  # fmt: skip
+"""Other words that annotators marked: no spans to be told, but learnt beside them."""
 
 _TEMPERATURE = frozenset(("degc", "°c", "c", "k", "deg c", "oc", "℃", "ºc"))
 _TIME = frozenset(
@@ -38,7 +48,16 @@ _TIME = frozenset(
 )
 _TIME_WORDS = ("overnight", "hour", "one night", "several min", "minute")
 _ROOM = ("room temperature", "ambient temperature", "rt")
+_KINDS = {
+    "Nonrecipe-Material": "nonrecipe", "Number": "number", "Material-Descriptor": "descriptor",
+    "Condition-Misc": "condition", "Property-Misc": "property", "Property-Type": "property",
+    "Synthesis-Apparatus": "apparatus", "Characterization-Apparatus": "apparatus",
+    "Apparatus-Descriptor": "apparatus descriptor", "Brand": "brand", "Meta": "meta", "Reference": "reference",
+    "Condition-Type": "condition type", "Amount-Unit": "unit", "Condition-Unit": "unit", "Property-Unit": "unit",
+    "Apparatus-Unit": "unit",
+}  # fmt: skip
 _ROLES = {"Recipe_Target": "target", "Recipe_Precursor": "precursor", "Atmospheric_Material": "atmosphere"}
+_DOINGS = {"Solvent_Material": "material.solvent", "Participant_Material": "material.participant"}
 
 
 @dataclass(frozen=True, order=True)
@@ -55,14 +74,15 @@ class Document:
     """A text with its true spans.
 
     Attributes:
-        complete: every span of the text is annotated; else only those of the labels that ``source`` knows.
-        source: which corpus, each with habits of its own.
+        finer: labels of ``FINER`` and ``KINDS`` beside and within ``spans``; to learn from, never to be judged by.
+        complete: most numbers are linked to units; else the spans lack amounts and roles, and would teach wrongly.
     """
 
     id: str
     text: str
     spans: tuple[Span, ...]
-    source: str = "annotated"
+    finer: tuple[Span, ...] = ()
+    complete: bool = True
 
 
 def read_annotated(file: Path) -> list[Document]:
@@ -71,65 +91,37 @@ def read_annotated(file: Path) -> list[Document]:
     Raises:
         DataError: no such file, or not of this form.
     """
-    documents = []
-    for row in _rows(file):
-        text = row["text"]
-        entities = {e[0]: (e[1], e[2][0][0], e[2][-1][1]) for e in row["entities"]}
-        roles = {}
-        for _, _, arguments in row["events"]:
-            for role, entity in arguments:
-                if role.rstrip("0123456789") in _ROLES:
-                    roles[entity] = _ROLES[role.rstrip("0123456789")]
-        spans = set()
-        for key, (kind, start, end) in entities.items():
-            if kind == "Material":
-                spans.add(Span(start, end, roles.get(key, "material")))
-            elif kind == "Operation":
-                spans.add(Span(start, end, "operation"))
-            elif kind == "Amount-Misc":
-                spans.add(Span(start, end, "amount"))
-            elif kind == "Condition-Misc" and (label := _condition_in_words(text[start:end])):
-                spans.add(Span(start, end, label))
-        spans |= _numbers(text, entities, row["relations"])
-        documents.append(Document(row["id"], text, _disjoint(spans)))
-    return documents
+    return [_document(row) for row in _rows(file)]
 
 
-def read_pcmsp(file: Path) -> list[Document]:
-    """Yang et al., EMNLP Findings 2022: sentences of solid-state syntheses."""
-    kinds = {
-        "Material-target": "target",
-        "Material-recipe": "precursor",
-        "Material-intermedium": "material",
-        "Material-others": "material",
-        "Operation": "operation",
-        "Property-temperature": "temperature",
-        "Property-time": "time",
-    }
-    documents = []
-    for i, row in enumerate(_rows(file)):
-        text, places = _joined(row["tokens"])
-        spans = set()
-        for vertex in row["vertexSet"]:
-            label = kinds.get(vertex["kbID"])
-            where = vertex["tokenpositions"]
-            if label and where:
-                start, end = places[where[0]][0], places[where[-1]][1]
-                if label in ("temperature", "time") and not any(c.isdigit() for c in text[start:end]):
-                    continue
-                spans.add(Span(start, end, label))
-        documents.append(Document(f"pcmsp-{i}", text, _disjoint(spans), "pcmsp"))
-    return documents
-
-
-def read_actions(file: Path) -> list[Document]:
-    """Wang et al., Digital Discovery 2022: sentences with their operations only."""
-    documents = []
-    for i, row in enumerate(_rows(file)):
-        text, places = _joined(row["tokens"])
-        spans = {Span(*places[j], "operation") for j, tag in enumerate(row["tags"]) if tag}
-        documents.append(Document(f"actions-{i}", text, _disjoint(spans), "actions"))
-    return documents
+def _document(row: Mapping[str, Any]) -> Document:
+    text, relations = row["text"], row["relations"]
+    entities = {e[0]: (e[1], e[2][0][0], e[2][-1][1]) for e in row["entities"]}
+    said = [(role.rstrip("0123456789"), entity) for _, _, arguments in row["events"] for role, entity in arguments]
+    roles = {entity: _ROLES[role] for role, entity in said if role in _ROLES}
+    doings = {x: "material.coref" for _, name, *pair in relations if name == "Coref_Of" for x in pair}
+    doings |= {entity: _DOINGS.get(role, "") for role, entity in said}
+    spans, finer = set(), set()
+    for key, (kind, start, end) in entities.items():
+        label = None
+        if kind == "Material":
+            label = roles.get(key, "material")
+            if label == "material" and doings.get(key):
+                finer.add(Span(start, end, doings[key]))
+        elif kind == "Operation":
+            label = "operation"
+        elif kind == "Amount-Misc":
+            label = "amount"
+        elif kind == "Condition-Misc":
+            label = _condition_in_words(text[start:end])
+        if label:
+            spans.add(Span(start, end, label))
+        elif kind in _KINDS:
+            finer.add(Span(start, end, _KINDS[kind]))
+    numbers = sum(kind == "Number" for kind, *_ in entities.values())
+    linked = sum(name == "Number_Of" for _, name, *_ in relations)
+    spans |= _numbers(text, entities, relations)
+    return Document(row["id"], text, _disjoint(spans), tuple(sorted(finer)), numbers < 10 or 2 * linked > numbers)
 
 
 def _rows(file: Path) -> list[dict[str, Any]]:
@@ -138,14 +130,6 @@ def _rows(file: Path) -> list[dict[str, Any]]:
             return [json.loads(line) for line in handle]
     except (OSError, ValueError) as error:
         raise DataError(f"{file} cannot be read ({error}); ATHANOR_DATA must hold the folder knowledge/.") from error
-
-
-def _joined(tokens: Sequence[str]) -> tuple[str, list[tuple[int, int]]]:
-    places, position = [], 0
-    for token in tokens:
-        places.append((position, position + len(token)))
-        position += len(token) + 1
-    return " ".join(tokens), places
 
 
 def _condition_in_words(words: str) -> str | None:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import accumulate
 
 _CHUNK = re.compile(r"\S+")
 _NUMBER_UNIT = re.compile(
     r"^([+-]?\d+(?:[.,]\d+)?)(°C|℃|ºC|degC|oC|mmol|mol|mg|kg|g|mL|ml|L|l|wt|min|h|hr|hrs|s|K|C|M|mM|nm|mm|cm|rpm|%)$"
 )
-_OPEN, _CLOSE = "([{<\"'“‘‘~≈∼=", ")]}>\"'”’,.;:?!="
+_OPEN, _CLOSE = "([{<>≥≤\"'“‘‘~≈∼=", ")]}>\"'”’,.;:?!="
 _SPLIT = re.compile(r"(?<=[a-zα-ω\d)\]])([/–—~∼×:]|-{1,2})(?=[\w(])")
 _WORDS = re.compile(r"^[A-Za-z]+(-[A-Za-z]+)+$")
 _RANGE = re.compile(r"^\d+(\.\d+)?(-|–|~|to)\d+(\.\d+)?$")
+_CITED = re.compile(r"^([A-Za-z]{3,})(\.)(\d{1,3}(?:[,–-]\d{1,3})*)$|^(.*[\w)])()(\[\d+(?:[,–-]\d+)*\])$")
 _ABBREVIATIONS = frozenset(
     ("fig", "figs", "ref", "refs", "ca", "approx", "e.g", "i.e", "al", "vs", "eq", "no", "wt", "vol", "temp", "conc")
 )
@@ -28,7 +30,7 @@ class Token:
 
 
 def tokenize(text: str) -> list[Token]:
-    """Split a text: formulas stay whole, numbers part from their units, brackets and commas stand alone."""
+    """Split a text: formulas stay whole, numbers part from units, brackets, commas and citations stand alone."""
     tokens: list[Token] = []
     for chunk in _CHUNK.finditer(text):
         tokens += _split(chunk.group(), chunk.start())
@@ -44,7 +46,10 @@ def sentences(text: str, tokens: list[Token]) -> list[tuple[int, int]]:
         stop = token.text in ".?!" and not last and tokens[i + 1].text[:1].upper() == tokens[i + 1].text[:1]
         if stop and token.text == "." and i and tokens[i - 1].text.lower() in _ABBREVIATIONS:
             stop = False
-        if last or "\n" in gap or (stop and gap):
+        cited = (
+            gap and i and tokens[i - 1].text == "." and token.text[:1].isdigit() and token.start == tokens[i - 1].end
+        )
+        if last or "\n" in gap or (stop and gap) or cited:
             ranges.append((first, i + 1))
             first = i + 1
     return ranges
@@ -59,6 +64,10 @@ def _split(chunk: str, offset: int) -> list[Token]:
     while len(chunk) > 1 and chunk[-1] in _CLOSE and not _bracketed(chunk):
         back.append(Token(chunk[-1], offset + len(chunk) - 1, offset + len(chunk)))
         chunk = chunk[:-1]
+    if (found := _CITED.match(chunk)) and chunk.split(".")[0].lower() not in _ABBREVIATIONS:
+        pieces = [piece for piece in found.groups() if piece]
+        ends = list(accumulate(map(len, pieces), initial=offset))
+        return front + [Token(*piece) for piece in zip(pieces, ends, ends[1:])] + back[::-1]
     return front + _inner(chunk, offset) + back[::-1]
 
 

@@ -3,8 +3,7 @@ from itertools import product
 import numpy as np
 import torch
 
-from models.knowledge.chain import TAGS, chain_loss, forbidden, span_probabilities
-from models.knowledge.corpus import LABELS
+from models.knowledge.chain import SPANS, TAGS, chain_loss, forbidden, span_probabilities
 
 RNG = np.random.default_rng(0)
 WORDS = 3
@@ -54,7 +53,7 @@ def test_a_span_is_as_likely_as_the_paths_that_hold_it():
     found = {(a, b, label): q for a, b, label, q in span_probabilities(scores, chain, least=0.01)}
     assert found
     for (a, b, label), q in found.items():
-        begin = 1 + 2 * LABELS.index(label)
+        begin = 1 + 2 * SPANS.index(label)
         holds = paths[:, a] == begin
         for t in range(a + 1, b):
             holds &= paths[:, t] == begin + 1

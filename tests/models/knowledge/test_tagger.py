@@ -1,18 +1,20 @@
 import gzip
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 
-from models.knowledge.corpus import Document, Span, read_actions, read_annotated, read_pcmsp
+from models.knowledge.corpus import LABELS, Document, Span, read_annotated
 from models.knowledge.recipes import Extractor
 from models.knowledge.tagger import SETTINGS, train
+from models.knowledge.trained_tagger import CORPUS
 from models.roles import Knowledge
 
-SMALL = {**SETTINGS, "width": 16, "hidden": 16, "shared_epochs": 0, "own_epochs": 12, "dropout": 0.1, "rate": 2e-2}
+SMALL = {**SETTINGS, "width": 16, "hidden": 16, "epochs": 12, "dropout": 0.1, "rate": 2e-2, "members": 1}
 
 
-def paragraphs(n=40, source="annotated"):
+def paragraphs(n=40):
     documents = []
     for i in range(n):
         metal, hot = ("Ba", "Sr", "Ca", "Pb")[i % 4], 800 + 10 * i
@@ -21,7 +23,7 @@ def paragraphs(n=40, source="annotated"):
         words += [("calcined", "operation"), (f"{hot} degC", "temperature"), (f"{i + 1} h", "time")]
         spans = [Span(text.index(f" {w} ") + 1 if k else 0, 0, label) for k, (w, label) in enumerate(words)]
         spans = [Span(s.start, s.start + len(w), s.label) for s, (w, _) in zip(spans, words)]
-        documents.append(Document(f"{source}-{i}", text, tuple(spans), source))
+        documents.append(Document(f"paper-{i}", text, tuple(spans)))
     return documents
 
 
@@ -41,12 +43,12 @@ def test_it_learns_what_it_is_shown():
 
 
 def test_equal_seeds_give_equal_taggers():
-    a, b = (train(paragraphs(8), {**SMALL, "own_epochs": 2}) for _ in range(2))
+    a, b = (train(paragraphs(8), {**SMALL, "epochs": 2}) for _ in range(2))
     assert all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values()))
 
 
 def test_an_empty_text_has_no_spans():
-    assert train(paragraphs(4), {**SMALL, "own_epochs": 1}).tag("") == []
+    assert train(paragraphs(4), {**SMALL, "epochs": 1}).tag("") == []
 
 
 def test_annotated_papers_are_read_with_roles_and_units(tmp_path):
@@ -79,6 +81,37 @@ def test_annotated_papers_are_read_with_roles_and_units(tmp_path):
     ]
 
 
+def test_what_a_substance_does_is_learnt_and_told_as_a_material():
+    documents = []
+    for d in paragraphs():
+        text = d.text.replace("TiO2 .", "water .")
+        place = (text.index("water"), text.index("water") + 5)
+        spans = tuple(sorted((*d.spans, Span(*place, "material"))))
+        documents.append(replace(d, text=text, spans=spans, finer=(Span(*place, "material.solvent"),)))
+    guesses = train(documents, SMALL).guesses(documents[0].text)
+    assert guesses[next(s for s in documents[0].spans if s.label == "material")] > 0.5
+    assert {s.label for s in guesses} <= set(LABELS)
+
+
+def test_a_paper_whose_numbers_nobody_linked_teaches_nothing(tmp_path):
+    text = "It was heated at " + " and ".join(f"{i}0 K" for i in range(10, 22))
+    entities, relations = [["T0", "Operation", [[7, 13]], "heated"]], []
+    for i in range(10, 22):
+        at = text.index(f"{i}0 K")
+        entities += [[f"N{i}", "Number", [[at, at + 3]], ""], [f"U{i}", "Condition-Unit", [[at + 4, at + 5]], ""]]
+        relations.append([f"R{i}", "Number_Of", f"N{i}", f"U{i}"])
+    file = tmp_path / "a.jsonl.gz"
+    with gzip.open(file, "wt") as handle:
+        for name, linked in (("linked", relations), ("not", [])):
+            row = {"id": name, "text": text, "entities": entities, "events": [], "relations": linked}
+            handle.write(json.dumps(row) + "\n")
+    linked, unlinked = read_annotated(file)
+    assert linked.complete and not unlinked.complete
+    few = {**SMALL, "epochs": 1}
+    with_it, without = train([linked, unlinked], few), train([linked], few)
+    assert all(torch.equal(x, y) for x, y in zip(with_it.state_dict().values(), without.state_dict().values()))
+
+
 def test_the_extractor_trains_itself_once_and_knows_what_it_read(tmp_path, monkeypatch):
     folder = tmp_path / "data" / "knowledge"
     folder.mkdir(parents=True)
@@ -100,13 +133,8 @@ def test_the_extractor_trains_itself_once_and_knows_what_it_read(tmp_path, monke
                 if role:
                     events.append([f"E{i}", f"T{i}", [[role, f"T{i}"]]])
         rows.append({"id": d.id, "text": d.text, "entities": entities, "events": events, "relations": relations})
-    sentence = {"tokens": ["It", "was", "heated", "."], "vertexSet": [], "tags": ["", "", "Heating", ""]}
-    files = {"annotated_syntheses": rows, "pcmsp": [sentence], "synthesis_actions": [sentence]}
-    for name, content in files.items():
-        with gzip.open(folder / f"{name}.jsonl.gz", "wt") as handle:
-            handle.write("\n".join(map(json.dumps, content)))
-    assert read_actions(folder / "synthesis_actions.jsonl.gz")[0].spans[0].label == "operation"
-    assert read_pcmsp(folder / "pcmsp.jsonl.gz")[0].spans == ()
+    with gzip.open(folder / CORPUS, "wt") as handle:
+        handle.write("\n".join(map(json.dumps, rows)))
     monkeypatch.setenv("ATHANOR_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("models.knowledge.trained_tagger.SETTINGS", SMALL)
     monkeypatch.setattr("models.knowledge.tagger.SETTINGS", SMALL)

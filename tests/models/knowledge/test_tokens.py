@@ -42,6 +42,14 @@ def test_sentences_end_at_full_stops_not_at_abbreviations():
     ]
 
 
+def test_a_number_that_cites_is_no_part_of_the_word_and_ends_the_sentence():
+    text = "It was washed with water.11,12 Ho2O3[8] (>99%) was added."
+    tokens = tokenize(text)
+    assert words(text)[4:11] == ["water", ".", "11,12", "Ho2O3", "[8]", "(", ">"]
+    assert [a for a, _ in sentences(text, tokens)] == [0, 7]
+    assert words("ca. 1.5 g of LiNi0.5Mn1.5O4") == ["ca", ".", "1.5", "g", "of", "LiNi0.5Mn1.5O4"]
+
+
 @given(st.text(max_size=80))
 def test_tokens_are_the_text_itself(text):
     tokens = tokenize(text)
