@@ -11,7 +11,7 @@ from models.knowledge.tagger import SETTINGS, train
 from models.knowledge.trained_tagger import CORPUS
 from models.roles import Knowledge
 
-SMALL = {**SETTINGS, "width": 16, "hidden": 16, "epochs": 12, "dropout": 0.1, "rate": 2e-2, "members": 1}
+SMALL = {**SETTINGS, "width": 16, "hidden": 16, "epochs": 12, "dropout": 0.1, "rate": 2e-2}
 
 
 def paragraphs(n=40):
