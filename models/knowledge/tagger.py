@@ -53,6 +53,7 @@ class Tagger(nn.Module):
     """
 
     citation = "Kim et al., Chem. Mater. 29, 9436 (2017), 10.1021/acs.chemmater.7b03500"
+    forbidden: torch.Tensor
 
     def __init__(self, settings: Mapping[str, Any] = SETTINGS) -> None:
         super().__init__()
