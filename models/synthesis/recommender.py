@@ -13,14 +13,15 @@ from models.blocks.boosting import Boosting
 from models.blocks.composition import compositions, parse
 from models.blocks.trained import Stored, part, prefixed, trained
 from models.errors import DataError, NotFittedError
+from models.synthesis.listwise import ListwiseNetwork
 from models.synthesis.literature import FILES, KnownRecipe, data_folder, key, read_recipes
 from models.synthesis.precursor_features import consider
 from models.synthesis.precursor_library import RecipeLibrary
 from models.synthesis.spelling import Spellings, curated_rows
 
-_VERSION = 2
+_VERSION = 3
 _BATCH = 64
-_MEMBERS = 2
+_MEMBERS = 2  # sets of trees, and networks beside them
 _ROUNDS = 250
 
 
@@ -42,20 +43,21 @@ class PrecursorRecommender:
 
     For each element of the target, every recipe votes for the precursors that brought it there, the more the more like
     its target is (three encodings of the composition, several widths). Products of the likeliest sources and the sets
-    of the most similar targets are the candidates; boosted trees, trained on recipes that were asked for without their
-    own row, rank them by votes, recipes whose targets are spelt alike, pairs that go together, kinds of precursors and
-    the oxygen balance.
+    of the most similar targets are the candidates; boosted trees, which judge each by itself, and networks, which judge
+    them against each other, rank them by votes, recipes whose targets are spelt alike, pairs that go together, kinds of
+    precursors and the oxygen balance. Both were taught by recipes that were asked for without their own row.
     """
 
     citation = "10.1021/jacs.4c05840"
     summary = "sets of precursors for a solid-state synthesis, learnt from text-mined recipes"
 
     def __init__(self, *, targets: int = 5000, members: int = _MEMBERS, seed: int = 0) -> None:
-        """``targets``: at most so many recipes teach the ranking (all of them vote); ``members`` rankers."""
+        """``targets``: at most so many recipes teach the ranking (all vote); ``members`` rankers of either kind."""
         self.targets, self.members, self.seed = targets, members, seed
         self._library: RecipeLibrary | None = None
         self._spellings: Spellings | None = None
         self._rankers: list[Boosting] = []
+        self._networks: list[ListwiseNetwork] = []
 
     @classmethod
     def load(cls, folder: Path | None = None) -> PrecursorRecommender:
@@ -114,7 +116,7 @@ class PrecursorRecommender:
         if sum(bool(y.any()) for y in labels) < 20:
             raise DataError("fewer than 20 recipes can be told from the others: too few to learn a ranking from")
         X, y = np.concatenate(features), np.concatenate(labels)
-        self._library, self._spellings, self._rankers = library, spellings, []
+        self._library, self._spellings, self._rankers, self._networks = library, spellings, [], []
         for member in range(self.members):
             ranker = Boosting(
                 rounds=_ROUNDS, rate=0.05, leaves=15 * (member % 2 + 1), leaf=40 // (member % 2 + 1), features=0.3,
@@ -122,6 +124,9 @@ class PrecursorRecommender:
             )  # fmt: skip
             ranker.fit(X, y)
             self._rankers.append(ranker)
+            network = ListwiseNetwork(seed=self.seed + member)
+            network.fit(X, y, np.array([len(some) for some in labels]))
+            self._networks.append(network)
 
     def recommend(self, target: str, top: int = 5) -> list[PrecursorSet]:
         """Return at most ``top`` sets for a formula, likeliest first; none where an element has no known source.
@@ -140,7 +145,9 @@ class PrecursorRecommender:
         said = self._spellings.features(self._library, target, fractions[0], similarity, found.chosen)
         X = np.concatenate([found.features, said], axis=1)
         odds = np.mean([ranker.predict(X) for ranker in self._rankers], axis=0)
-        score = 1.0 / (1.0 + np.exp(-odds))
+        alone = -np.logaddexp(0.0, -odds)
+        among = np.mean([network.log_probability(X) for network in self._networks], axis=0)
+        score = np.exp(0.5 * (alone - np.logaddexp.reduce(alone) + among))
         score /= score.sum()
         names = self._library.precursors.names
         order = np.argsort(-score, kind="stable")[:top]
@@ -153,6 +160,8 @@ class PrecursorRecommender:
         out = prefixed("library", self._library.arrays())
         for i, ranker in enumerate(self._rankers):
             out |= prefixed(f"ranker{i}", ranker.arrays())
+        for i, network in enumerate(self._networks):
+            out |= prefixed(f"network{i}", network.arrays())
         return out, {
             "precursors": list(self._library.precursors.names),
             "spellings": list(self._spellings.names),
@@ -167,8 +176,10 @@ class PrecursorRecommender:
         self._library = RecipeLibrary.from_arrays(names, part("library", arrays))
         self._spellings = Spellings(self._library, spelt)
         self._rankers = [Boosting() for _ in range(count)]
-        for i, ranker in enumerate(self._rankers):
+        self._networks = [ListwiseNetwork() for _ in range(count)]
+        for i, (ranker, network) in enumerate(zip(self._rankers, self._networks, strict=True)):
             ranker.restore(part(f"ranker{i}", arrays))
+            network.restore(part(f"network{i}", arrays))
 
 
 def _own_rows(recipes: Sequence[KnownRecipe], keys: Sequence[object]) -> dict[object, np.ndarray]:
