@@ -125,7 +125,7 @@ class PrecursorRecommender:
             ranker.fit(X, y)
             self._rankers.append(ranker)
             network = ListwiseNetwork(seed=self.seed + member)
-            network.fit(X, y, np.array([len(some) for some in labels]))
+            network.fit_lists(X, y, np.array([len(some) for some in labels]))
             self._networks.append(network)
 
     def recommend(self, target: str, top: int = 5) -> list[PrecursorSet]:

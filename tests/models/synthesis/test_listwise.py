@@ -22,7 +22,7 @@ def questions(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.nda
 @pytest.fixture(scope="module")
 def network() -> ListwiseNetwork:
     made = ListwiseNetwork()
-    made.fit(*questions(600))
+    made.fit_lists(*questions(600))
     return made
 
 
@@ -42,13 +42,13 @@ def test_the_answers_of_one_list_share_one_probability(network):
 def test_several_answers_may_be_right():
     X = np.tile(np.array([[1.0, 0.0], [1.0, 0.0], [-1.0, 0.0]], dtype=np.float32), (200, 1))
     network = ListwiseNetwork()
-    network.fit(X, np.tile([True, True, False], 200), np.full(200, 3))
+    network.fit_lists(X, np.tile([True, True, False], 200), np.full(200, 3))
     assert np.exp(network.log_probability(X[:3]))[:2] == pytest.approx([0.5, 0.5], abs=0.02)
 
 
 def test_the_same_seed_teaches_the_same(network):
     again = ListwiseNetwork()
-    again.fit(*questions(600))
+    again.fit_lists(*questions(600))
     assert all(np.array_equal(one, again.arrays()[name]) for name, one in network.arrays().items())
 
 
@@ -70,7 +70,7 @@ def test_a_damaged_checkpoint_is_refused(network):
 def test_lists_without_a_right_answer_teach_nothing():
     X, y, sizes = questions(5)
     with pytest.raises(DataError, match="right one"):
-        ListwiseNetwork().fit(X, np.zeros_like(y), sizes)
+        ListwiseNetwork().fit_lists(X, np.zeros_like(y), sizes)
 
 
 def test_before_it_has_learnt_it_says_so():
