@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from models.blocks.boosting import Boosting
-from models.blocks.composition import Compositions, feature_names, magpie_features, parse
+from models.blocks.composition import ELEMENTS, Compositions, feature_names, magpie_features, parse
+from models.blocks.perceptron import Perceptron
 from models.blocks.trained import Stored, part, prefixed, trained
 from models.errors import DataError, NotFittedError
 from models.predictors.fired_compounds import FiredCompounds, fractions_of
@@ -22,15 +23,17 @@ POSITIVES, LABELLED, MP, COD, OXIDES = (
     "synthnn_positive_formulas.parquet", "pu_compositions.parquet", "mp_ehull_by_formula.parquet",
     "cod_formulas.parquet", "ternary_oxides_curated.parquet",
 )  # fmt: skip
-_VERSION = 4
+_VERSION = 5
 _RATIO = 20
 _DRAWN = 4  # generated formulas a positive that are trained on; each stands for _RATIO / _DRAWN
 _MOST = 16_000  # positives that teach
 _LARGEST = 8  # number of atoms of an element in a formula with random proportions
 _WHOLE = 4096
 _KNOWN = 0.99
-_ROUNDS = 100
-_SOLID_STATE = "solid_state"
+_EPOCHS, _ROUNDS = 8, 100
+_NETWORKS = 2  # that tell compounds from generated formulas, beside a set of trees
+_SOLID_STATE, _TREES = "solid_state", "trees"
+_FORMULA = 2 * ELEMENTS  # columns that only networks see, the last ones
 _MEMBERS = 2  # sets of trees on ternary oxides, which are few; their mean is asked
 _OXYGEN = 8
 _OTHERWISE = 0.6  # how likely a ternary oxide is made that no solid-state reaction is expected to make
@@ -43,10 +46,10 @@ _PROPERTIES = (
 class SynthNN:
     """Positive-unlabelled learning of synthesizability (Antoniuk et al., npj Comput. Mater. 2023).
 
-    The paper's task and negatives: compounds with a record against artificial formulas at 20:1. Its network of learned
-    element vectors is replaced by boosted trees on statistics of the elements and on what known and calculated
-    compounds say of a formula by substitution. A second set of trees tells records from the Materials Project's other
-    formulas, a third one, on curated labels, ternary oxides made by solid-state reaction from those made otherwise.
+    The paper's task and negatives: compounds with a record against artificial formulas at 20:1. Its network saw the
+    formula; these, and boosted trees beside them, see too what known and calculated compounds say of it by
+    substitution, and statistics of the elements. A further network tells records from the Materials Project's other
+    formulas; further trees, on curated labels, ternary oxides made by solid-state reaction from those made otherwise.
     """
 
     citation = "10.1038/s41524-023-01114-4"
@@ -58,7 +61,7 @@ class SynthNN:
         self._calculated = KnownCompounds(())
         self._recorded: set[Compound] = set()
         self._fired = FiredCompounds(())
-        self._trees: dict[str, Boosting] = {}
+        self._models: dict[str, Boosting | Perceptron] = {}
 
     @classmethod
     def load(cls, folder: Path | None = None) -> SynthNN:
@@ -80,7 +83,8 @@ class SynthNN:
             made.fit(*read_compounds(folder), read_recorded(folder), read_fired(folder), read_calculated(folder))
             return made.arrays()
 
-        made.restore(*trained("synthnn", files, {"version": _VERSION, "rounds": _ROUNDS, "seed": 0}, train, minutes=3))
+        settings = {"version": _VERSION, "epochs": _EPOCHS, "rounds": _ROUNDS, "seed": made.seed}
+        made.restore(*trained("synthnn", files, settings, train, minutes=3))
         return made
 
     def fit(
@@ -107,24 +111,27 @@ class SynthNN:
         if len(positives) < 50:
             raise DataError(f"{len(positives)} compounds are too few to learn from")
         draw = np.random.default_rng(self.seed)
-        self._known, self._trees = KnownCompounds(positives), {}
+        self._known, self._models = KnownCompounds(positives), {}
         self._calculated = KnownCompounds(calculated)
         self._recorded = set(recorded)
         self._fired = FiredCompounds(fired)
         teach = [positives[i] for i in draw.permutation(len(positives))[:_MOST]]
-        X = self.features(teach)
-        generated = generate(positives, _DRAWN * len(teach), draw)
-        self._learn("generated", X, self.features(generated), _RATIO / _DRAWN)
+        X = self._with_formula(teach)
+        generated = self._with_formula(generate(positives, _DRAWN * len(teach), draw))
+        for member in range(_NETWORKS):
+            self._learn(f"generated{member}", X, generated, _RATIO / _DRAWN)
+        trees = Boosting(rounds=_ROUNDS, rate=0.1, leaves=31, leaf=30, features=0.3, seed=self.seed)
+        self._learn(f"generated_{_TREES}", X[:, :-_FORMULA], generated[:, :-_FORMULA], _RATIO / _DRAWN, trees)
         others = [one for one in dict.fromkeys(unlabelled) if not self.has_record(one)]
         if len(others) >= 50:
             others = [others[i] for i in draw.permutation(len(others))[:_MOST]]
-            self._learn("unlabelled", X, self.features(others), 1.0)
+            self._learn("unlabelled", X, self._with_formula(others), len(teach) / len(others))
         self.fit_oxides(oxides)
 
     def fit_oxides(self, oxides: Sequence[tuple[Compound, bool]]) -> None:
         """Learn anew which ternary oxides a solid-state reaction makes; below 20 of either kind teach nothing."""
         labels = np.array([made for _, made in oxides], dtype=bool)
-        self._trees = {name: trees for name, trees in self._trees.items() if not name.startswith(_SOLID_STATE)}
+        self._models = {name: one for name, one in self._models.items() if not name.startswith(_SOLID_STATE)}
         if 20 <= labels.sum() <= len(labels) - 20:
             compounds = [one for one, _ in oxides]
             X = self._solid_state_features(compounds, self.features(compounds))
@@ -133,7 +140,7 @@ class SynthNN:
                     rounds=250, rate=0.03, leaves=6, leaf=12, features=0.2, ridge=5.0, seed=self.seed + member
                 )
                 trees.fit(X, labels)
-                self._trees[f"{_SOLID_STATE}{member}"] = trees
+                self._models[f"{_SOLID_STATE}{member}_{_TREES}"] = trees
 
     def solid_state(self, compounds: Sequence[Compound], *, look_up: bool = True) -> np.ndarray:
         """Probability (n,) that a solid-state reaction makes a ternary oxide; ``look_up``: recipes on it count."""
@@ -145,11 +152,18 @@ class SynthNN:
     ) -> np.ndarray:
         return np.concatenate([X, self._fired.features(compounds, look_up=look_up), fractions_of(compounds)], axis=1)
 
-    def _learn(self, name: str, positive: np.ndarray, negative: np.ndarray, weight: float) -> None:
-        trees = Boosting(rounds=_ROUNDS, rate=0.1, leaves=31, leaf=30, features=0.3, seed=self.seed)
+    def _learn(
+        self, name: str, positive: np.ndarray, negative: np.ndarray, weight: float, model: Boosting | None = None
+    ) -> None:
         y = np.arange(len(positive) + len(negative)) < len(positive)
-        trees.fit(np.concatenate([positive, negative]), y, np.where(y, 1.0, weight))
-        self._trees[name] = trees
+        seed = self.seed + len(self._models)
+        self._models[name] = model or Perceptron(hidden=(192, 96), drop=0.2, epochs=_EPOCHS, batch=256, seed=seed)
+        self._models[name].fit(np.concatenate([positive, negative]), y, np.where(y, 1.0, weight))
+
+    def _with_formula(self, compounds: Sequence[Compound], X: np.ndarray | None = None) -> np.ndarray:
+        """What networks see: ``features``, the share of each element, rooted, and which are there."""
+        shares = fractions_of(compounds)
+        return np.concatenate([self.features(compounds) if X is None else X, np.sqrt(shares), shares > 0], axis=1)
 
     def features(self, compounds: Sequence[Compound]) -> np.ndarray:
         """(n, d): what known compounds say, and statistics of the elements. Raises NotFittedError."""
@@ -185,10 +199,10 @@ class SynthNN:
         return out, flags
 
     def probability(self, compounds: Sequence[Compound], *, look_up: bool = True) -> np.ndarray:
-        """Probability of each compound, (n,); ``look_up``: one with a record has been made, whatever the trees say."""
+        """Probability of each compound, (n,); ``look_up``: one with a record has been made, whatever was learnt."""
         X = self.features(compounds)
-        # The root: the trees of the first set are told that one formula in 21 is made, a rarer thing than it is here.
-        made = np.sqrt(self._odds("generated", X)) * self._odds("unlabelled", X)
+        seen = self._with_formula(compounds, X)
+        made = self._odds("generated", seen) * self._odds("unlabelled", seen)
         if look_up:
             made = np.where([self.has_record(one) for one in compounds], np.maximum(made, _KNOWN), made)
         ternary = [i for i, one in enumerate(compounds) if len(one) == 3 and any(z == _OXYGEN for z, _ in one)]
@@ -202,8 +216,8 @@ class SynthNN:
         return one in self._recorded or (self._known is not None and one in self._known.compounds)
 
     def _odds(self, name: str, X: np.ndarray) -> np.ndarray:
-        """Probability (n,) by the trees of a name, with their number or without; 1 where nothing taught them."""
-        odds = [trees.predict(X) for found, trees in self._trees.items() if found.startswith(name)]
+        """Probability (n,) by the models of a name, whose mean is taken; 1 where nothing taught them."""
+        odds = [model.predict(X) for found, model in self._models.items() if found.startswith(name)]
         return 1.0 / (1.0 + np.exp(-np.mean(odds, axis=0))) if odds else np.ones(len(X))
 
     def arrays(self) -> Stored:
@@ -216,9 +230,9 @@ class SynthNN:
             | prefixed("recorded", _packed(sorted(self._recorded)))
             | prefixed("fired", _packed(self._fired.compounds))
         )
-        for name, trees in self._trees.items():
-            out |= prefixed(name, trees.arrays())
-        return out, {"trees": list(self._trees)}
+        for name, model in self._models.items():
+            out |= prefixed(name, model.arrays())
+        return out, {"models": list(self._models)}
 
     def restore(self, arrays: dict[str, np.ndarray], header: dict[str, Any]) -> None:
         """Take what ``arrays`` gave. Raises DataError where it does not fit."""
@@ -227,9 +241,9 @@ class SynthNN:
             self._calculated = KnownCompounds(_unpacked(part("calculated", arrays)))
             self._recorded = set(_unpacked(part("recorded", arrays)))
             self._fired = FiredCompounds(_unpacked(part("fired", arrays)))
-            self._trees = {name: Boosting() for name in header["trees"]}
-            for name, trees in self._trees.items():
-                trees.restore(part(name, arrays))
+            self._models = {name: Boosting() if name.endswith(_TREES) else Perceptron() for name in header["models"]}
+            for name, model in self._models.items():
+                model.restore(part(name, arrays))
         except (KeyError, ValueError) as error:
             raise DataError(f"the stored SynthNN is damaged ({error}); delete the file and train again") from error
 
