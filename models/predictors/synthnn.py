@@ -29,7 +29,8 @@ _DRAWN = 4  # generated formulas a positive that are trained on; each stands for
 _MOST = 16_000  # positives that teach
 _LARGEST = 8  # number of atoms of an element in a formula with random proportions
 _WHOLE = 4096
-_KNOWN = 0.99
+_KNOWN = 0.99  # least of a compound among the positives: that it was made is a fact
+_ELSEWHERE = 50.0  # times as often: a record of the COD, of a formula that was made and of one that was only calculated
 _EPOCHS, _ROUNDS = 8, 100
 _NETWORKS = 2  # that tell compounds from generated formulas, beside a set of trees
 _SOLID_STATE, _TREES = "solid_state", "trees"
@@ -98,8 +99,8 @@ class SynthNN:
             positives: compounds that have been made.
             unlabelled: calculated compounds without a record.
             oxides: ternary oxides, and whether a solid-state reaction makes them.
-            recorded: further compounds that have been made, minerals and solid solutions among them: they are looked
-                up, but teach nothing.
+            recorded: formulas that some other table lists, minerals and solid solutions among them: they are looked up,
+                but teach nothing.
             fired: targets of published solid-state reactions.
             calculated: compounds without a record that someone thought worth calculating; what they say of others is
                 learnt, beside what positives say.
@@ -199,12 +200,18 @@ class SynthNN:
         return out, flags
 
     def probability(self, compounds: Sequence[Compound], *, look_up: bool = True) -> np.ndarray:
-        """Probability of each compound, (n,); ``look_up``: one with a record has been made, whatever was learnt."""
+        """Probability of each compound, (n,); ``look_up``: records count.
+
+        One among the positives has been made, whatever was learnt. A record elsewhere multiplies the odds: formulas
+        of that table may lack hydrogen or be solid solutions, and what was drawn at random meets some by chance.
+        """
         X = self.features(compounds)
         seen = self._with_formula(compounds, X)
         made = self._odds("generated", seen) * self._odds("unlabelled", seen)
-        if look_up:
-            made = np.where([self.has_record(one) for one in compounds], np.maximum(made, _KNOWN), made)
+        if look_up and self._known is not None:
+            elsewhere = np.array([one in self._recorded for one in compounds], dtype=bool)
+            made = np.where(elsewhere, _ELSEWHERE * made / (1.0 + (_ELSEWHERE - 1.0) * made), made)
+            made = np.where([one in self._known.compounds for one in compounds], np.maximum(made, _KNOWN), made)
         ternary = [i for i, one in enumerate(compounds) if len(one) == 3 and any(z == _OXYGEN for z, _ in one)]
         if ternary:
             Y = self._solid_state_features([compounds[i] for i in ternary], X[ternary], look_up=look_up)
