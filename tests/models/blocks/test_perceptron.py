@@ -77,7 +77,7 @@ def test_a_checkpoint_without_a_layer_is_refused(network):
 
 def test_without_rows_there_is_nothing_to_learn():
     with pytest.raises(DataError, match="nothing"):
-        Perceptron().learn(np.zeros((0, 2)), np.array([], dtype=int), lambda *_: None)
+        Perceptron().learn(np.zeros((0, 2)), np.array([], dtype=int), lambda scores, some: scores(some).sum())
 
 
 def test_before_it_has_learnt_it_says_so():
