@@ -20,6 +20,8 @@ BUILT_IN: dict[str, dict[str, str]] = {
     "properties": {
         "roost": "models.predictors.roost:Roost",
         "atomsets": "models.predictors.atomsets:AtomSets",
+        "pairs": "models.predictors.pairs:ElementPairs",
+        "elements": "models.predictors.elements:ElementStack",
         "atcnn": "models.predictors.atcnn:ATCNN",
         "supercon": "models.predictors.supercon:SuperConForest",
         "magnetisation": "models.predictors.katsikas:MagnetisationNet",

@@ -17,16 +17,16 @@ from models.registry import resolve
 
 
 class CompositionBlend(PropertyModel):
-    """A forest, Roost and a fully connected network, weighed by their errors on validation rows (Breiman's stacking).
+    """Two stacks of trees and processes and a network, weighed by their errors on validation rows (Breiman's stacking).
 
     Weights are not negative and sum to one; without validation rows all are equal.
     """
 
     citation = "10.1007/BF00117832"
-    summary = "supercon, roost and magnetisation, weighed by their validation errors"
+    summary = "supercon, elements and pairs, weighed by their validation errors"
     speed = "700"
-    again = 0.2
-    parts: ClassVar[tuple[str, ...]] = ("supercon", "roost", "magnetisation")
+    again = 0.45
+    parts: ClassVar[tuple[str, ...]] = ("supercon", "elements", "pairs")
 
     def __init__(self, *, targets: int = 1, seed: int = 0, uses: tuple[str, ...] = ()) -> None:
         super().__init__(targets=targets, seed=seed, uses=uses)
@@ -76,8 +76,11 @@ class CompositionBlend(PropertyModel):
         """Those parts that can; the weights stay."""
         able = sum(model.again > 0 for model in self.models)
         share = replace(run, budget_s=None if run.budget_s is None else run.budget_s / max(able, 1))
-        for model, one in zip(self.models, inputs, strict=True):
-            model.fit_all(one, y, rows, share)
+        for k, (model, one) in enumerate(zip(self.models, inputs, strict=True)):
+            resume = None if run.resume is None else run.resume.with_suffix(f".{k}")
+            model.fit_all(one, y, rows, replace(share, resume=resume))
+            if resume is not None:
+                resume.unlink(missing_ok=True)
 
     def needs_s(self, inputs: list[Any], y: np.ndarray, rows: np.ndarray, run: Run) -> float:
         """What the networks take, and as much again for each part that has no epochs."""
@@ -113,6 +116,7 @@ class StructureBlend(CompositionBlend):
 
     summary = "cgcnn, alignn and multilayer, weighed by their validation errors"
     speed = "90"
+    again = 0.2
     structure = True
     parts: ClassVar[tuple[str, ...]] = ("multilayer", "cgcnn", "alignn")
 
@@ -122,6 +126,7 @@ class PotentialBlend(CompositionBlend):
 
     summary = "chgnet and cgcnn, weighed by their validation errors"
     speed = "30"
+    again = 0.2
     structure = True
     parts: ClassVar[tuple[str, ...]] = ("chgnet", "cgcnn")
 

@@ -56,7 +56,7 @@ class PropertyModel(ABC):
     def fit_all(self, inputs: Any, y: np.ndarray, rows: np.ndarray, run: Run) -> None:
         """Learn again, from all ``rows``, once rows that ``fit`` left out have chosen and judged what they could.
 
-        What those rows chose (weights of parts) stays. A network, which they tell when to stop, stays as it is.
+        What those rows chose (weights of parts) stays. A network stays as it is, unless its system says otherwise.
         """
         del inputs, y, rows, run
 
@@ -203,6 +203,11 @@ class NeuralModel(PropertyModel):
             self._model = Scaled(self.network(), self.targets)
         self._device = run.device
         return fit(self._model, inputs, y, train, valid, self.schedule, seed=self.seed, run=run)
+
+    def fit_all(self, inputs: Inputs, y: np.ndarray, rows: np.ndarray, run: Run) -> None:
+        """The whole schedule again with all rows, where the system is quick enough to say so (``again``)."""
+        if self.again:
+            self.fit(inputs, y, rows, np.zeros(0, dtype=np.int64), run)
 
     def predict(self, inputs: Inputs) -> tuple[np.ndarray, np.ndarray]:
         """Means and standard deviations, (n, t)."""

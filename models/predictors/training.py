@@ -264,9 +264,12 @@ class _Trainer:
             member.restore(checkpoint.load(finished)[0])
             return
         self.report(words, low)
-        run = Run(self.order.device, self.order.dtype, self._budget_s(low, high))
+        order, unfinished = self.order, finished.with_suffix(".resume")
+        budget_s, warm = self._budget_s(low, high), self.start is not None
+        run = Run(order.device, order.dtype, budget_s, order.epochs, unfinished, warm=warm)
         member.fit_all(self.inputs, self.y, rows, run)
         checkpoint.save(finished, member.arrays(), {})
+        unfinished.unlink(missing_ok=True)
 
     def _kept(self, words: str) -> Path:
         """Where what ``words`` name is kept until all is done."""

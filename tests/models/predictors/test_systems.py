@@ -20,6 +20,8 @@ TARGET = ionic_target(TABLE)
 COMPOSITION = [
     "roost",
     "atomsets",
+    "pairs",
+    "elements",
     "atcnn",
     "supercon",
     "magnetisation",
@@ -94,8 +96,9 @@ def test_cgat_is_exactly_the_same_for_a_scaled_cell_and_cgcnn_is_not():
         assert (len(np.unique(mean)) == 1) == same
 
 
-def test_roost_does_not_see_the_order_or_the_scale_of_a_formula():
-    model, _ = fitted("roost", epochs=1)
+@pytest.mark.parametrize("name", ["roost", "pairs"])
+def test_a_network_of_elements_does_not_see_the_order_or_the_scale_of_a_formula(name):
+    model, _ = fitted(name, epochs=1)
     mean, _ = model.predict(model.prepare(Materials.build(["CaTiO3", "O3TiCa", "Ca2Ti2O6"])))
     assert mean[:, 0] == pytest.approx(np.full(3, mean[0, 0]), abs=1e-5)
 
