@@ -103,6 +103,14 @@ def test_a_network_of_elements_does_not_see_the_order_or_the_scale_of_a_formula(
     assert mean[:, 0] == pytest.approx(np.full(3, mean[0, 0]), abs=1e-5)
 
 
+def test_pairs_learn_again_from_all_rows_and_other_networks_stay():
+    for name, moved in (("pairs", True), ("magnetisation", False)):
+        model, inputs = fitted(name, epochs=1)
+        before = model.predict(inputs)[0]
+        model.fit_all(inputs, TARGET[:, None], SPLIT, Run(epochs=1))
+        assert (not np.array_equal(model.predict(inputs)[0], before)) == moved, name
+
+
 def test_the_heusler_forest_sees_which_element_is_on_which_site():
     from models.predictors.sanvito import site_features
 

@@ -111,14 +111,15 @@ def test_trees_learn_from_all_rows_in_the_end_and_intervals_come_from_rows_left_
     assert np.median(1.645 * std[~seen, 0]) > metrics["validation"]["mae"]
 
 
-def test_a_second_learning_goes_on_after_a_kill_and_ends_where_it_would_have(table, tmp_path):
-    whole = train(order(table, tmp_path / "whole", model="melting-gp"))
+@pytest.mark.parametrize("model", ["melting-gp", "pairs"])
+def test_a_second_learning_goes_on_after_a_kill_and_ends_where_it_would_have(table, tmp_path, model):
+    whole = train(order(table, tmp_path / "whole", model=model, epochs=2))
 
     def kill(words: str, _share: float) -> None:
         if words == "member 2 of 2, all rows":
             raise Killed
 
-    broken = order(table, tmp_path / "broken", model="melting-gp")
+    broken = order(table, tmp_path / "broken", model=model, epochs=2)
     with pytest.raises(Killed):
         train(broken, kill)
     told: list[str] = []
