@@ -55,6 +55,8 @@ class _Network(nn.Module):
         self.extra = nn.BatchNorm1d(extra) if extra else None
         self.first = nn.Sequential(nn.Linear(3 * width + extra, 256), nn.LayerNorm(256), nn.SiLU(), nn.Dropout(0.05))
         self.last = mlp(256, [128, 64], 2 * targets, dropout=0.05)
+        self.straight = nn.Linear(3 * width, 2 * targets, bias=False)  # energies are nearly sums over the elements
+        nn.init.zeros_(self.straight.weight)
 
     def forward(self, batch: Batch) -> Tensor:
         share = batch.weight[:, None]
@@ -66,6 +68,7 @@ class _Network(nn.Module):
         of = batch.graph[target]
         pools = [segment_sum(share * x, batch.graph, batch.size)]
         pools += [segment_sum(weight[:, None] * pair, of, batch.size) for weight in (both, both.sqrt() / 3)]
+        straight = self.straight(torch.cat(pools, dim=1))
         if self.extra is not None:
             pools.append(self.extra(batch.extra))
-        return self.last(self.first(torch.cat(pools, dim=1)))
+        return straight + self.last(self.first(torch.cat(pools, dim=1)))
