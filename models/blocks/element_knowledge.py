@@ -56,7 +56,7 @@ def knowledge_features(given: Compositions) -> np.ndarray:
 
 def make() -> None:
     """Write the file from pymatgen's table and CHGNet's weights."""
-    from chgnet.model import CHGNet
+    from chgnet.model.model import CHGNet
     from pymatgen.core import Element
 
     tabulated = (
