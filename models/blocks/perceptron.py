@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from models.blocks.threads import torch_threads
 from models.errors import DataError, NotFittedError
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class Perceptron:
         }
         scaled, draw = torch.tensor(self._scaled(X)), np.random.default_rng(self.seed)
         widths = [X.shape[1], *self.hidden]
-        with torch.random.fork_rng(devices=[]):
+        with torch_threads(1), torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             parts: list[nn.Module] = []
             for a, b in itertools.pairwise(widths):

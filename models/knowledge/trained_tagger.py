@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from models.blocks.threads import torch_threads
 from models.blocks.trained import trained
 from models.knowledge.corpus import Span, read_annotated
 from models.knowledge.tagger import SETTINGS, Tagger, train
@@ -30,12 +31,8 @@ def trained_tagger(folder: Path) -> StoredTagger:
     """The tagger for the corpus in ``folder``. Raises DataError: it is missing."""
 
     def make() -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
+        with torch_threads(1):
             tagger = train(read_annotated(folder / CORPUS), SETTINGS)
-        finally:
-            torch.set_num_threads(threads)
         return {name: value.numpy().astype(_kept_as(value)) for name, value in tagger.state_dict().items()}, {}
 
     arrays, _ = trained("extraction", [folder / CORPUS], SETTINGS, make, 2)

@@ -49,12 +49,13 @@ def test_the_same_seed_teaches_the_same_and_draws_nothing_from_others():
     import torch
 
     torch.manual_seed(5)
-    before = torch.random.get_rng_state()
+    before, threads = torch.random.get_rng_state(), torch.get_num_threads()
     first, second = (Perceptron(hidden=(8,), epochs=2, seed=3) for _ in range(2))
     for one in (first, second):
         one.fit(*ring(200, 0))
     assert all(np.array_equal(one, second.arrays()[name]) for name, one in first.arrays().items())
     assert torch.equal(before, torch.random.get_rng_state())
+    assert torch.get_num_threads() == threads
 
 
 def test_what_is_kept_answers_as_before(network):
