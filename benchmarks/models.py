@@ -1,10 +1,11 @@
-"""How well and how fast the models of properties are: `athanor bench models accuracy|speed|shift`.
+"""How well and how fast the models of properties are: `athanor bench models accuracy|speed|device|shift`.
 
 ``accuracy`` trains on the public data that ``ATHANOR_DATA`` names and prints one table beside the published numbers;
 ``--only perov5,supercon`` chooses, ``--device cuda``, ``--budget-minutes`` bounds each training, ``--out`` keeps what
 was trained (a run that was killed goes on). ``speed`` prints rates per CPU second of one core, and a peer's where it is
-installed. ``shift``: whether 90 % intervals hold after 50 results of a campaign that went where the
-model had not been (``--seeds``). Needs neither ray nor the floors above ``models``.
+installed. ``device --device cuda``: structures a second there, and the share of its peak. ``shift``: whether 90 %
+intervals hold after 50 results of a campaign that went where the model had not been (``--seeds``). Needs neither ray
+nor the floors above ``models``.
 """
 
 from __future__ import annotations
@@ -123,6 +124,13 @@ def speed(arguments: argparse.Namespace) -> None:
         print(line, flush=True)
 
 
+def device(arguments: argparse.Namespace) -> None:
+    from benchmarks.model_device import table
+
+    for line in table(Path(os.environ["ATHANOR_DATA"]), arguments.device):
+        print(line, flush=True)
+
+
 def shift(arguments: argparse.Namespace) -> None:
     from benchmarks.shift import table
 
@@ -135,7 +143,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="athanor bench models", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("accuracy", "speed", "shift"))
+    parser.add_argument("what", choices=("accuracy", "speed", "device", "shift"))
     parser.add_argument("--only", help=f"of {', '.join(TASKS)}")
     parser.add_argument("--models", help="instead of each task's own")
     parser.add_argument("--out", type=Path, default=Path("runs/models"))
@@ -148,7 +156,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     if "ATHANOR_DATA" not in os.environ:
         parser.error("set ATHANOR_DATA to the folder of the public data (docs/data.md)")
-    {"accuracy": accuracy, "speed": speed, "shift": shift}[arguments.what](arguments)
+    {"accuracy": accuracy, "speed": speed, "device": device, "shift": shift}[arguments.what](arguments)
     return 0
 
 
