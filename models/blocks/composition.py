@@ -67,14 +67,17 @@ def element_table() -> tuple[np.ndarray, tuple[str, ...]]:
     """
     header, *rows = _rows()
     table = np.array([[float(x) if x else np.nan for x in row[1:]] for row in rows])
-    group = table[:, header.index("column") - 1]
+    fill_by_group(table, table[:, header.index("column") - 1], decimals=6)
+    numbers = np.arange(1.0, ELEMENTS + 1)[:, None]
+    return np.concatenate([numbers, table], axis=1), ("Z", *header[1:])
+
+
+def fill_by_group(table: np.ndarray, group: np.ndarray, decimals: int) -> None:
+    """Fill gaps (nan) of elements (n, p) in place: with the mean of the group, or of all where it has none."""
     for j in range(table.shape[1]):
         for i in np.flatnonzero(np.isnan(table[:, j])):
             kin = table[group == group[i], j]
-            kin = kin if not np.isnan(kin).all() else table[:, j]
-            table[i, j] = np.round(np.nanmean(kin), 6)
-    numbers = np.arange(1.0, ELEMENTS + 1)[:, None]
-    return np.concatenate([numbers, table], axis=1), ("Z", *header[1:])
+            table[i, j] = np.round(np.nanmean(kin if not np.isnan(kin).all() else table[:, j]), decimals)
 
 
 @cache

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from models.blocks.composition import ELEMENTS, Compositions, element_table
+from models.blocks.composition import ELEMENTS, Compositions, element_table, fill_by_group
 
 _FILE = Path(__file__).parents[1] / "data" / "element_knowledge.csv"
 _STATISTICS = ("minimum", "maximum", "mean", "deviation")
@@ -75,11 +75,7 @@ def make() -> None:
     fields = [[q / r for q, r in e.ionic_radii.items() if q > 0] for e in elements]
     columns["ionic_field_per_A"] = [max(f, default=np.nan) for f in fields]
     names, table = list(columns), np.array(list(columns.values()), dtype=float).T
-    group = np.array([e.group for e in elements])
-    for j in range(table.shape[1]):
-        for i in np.flatnonzero(np.isnan(table[:, j])):
-            kin = table[group == group[i], j]
-            table[i, j] = np.nanmean(kin if not np.isnan(kin).all() else table[:, j])
+    fill_by_group(table, np.array([e.group for e in elements]), decimals=15)
     embedding = CHGNet.load(verbose=False).atom_embedding.embedding.weight.detach().numpy()[:ELEMENTS].astype(float)
     embedding -= embedding.mean(axis=0)
     left, strength, _ = np.linalg.svd(embedding, full_matrices=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -52,7 +53,7 @@ class CompositionBlend(PropertyModel):
         rows, best, share = [], 0, 0.0
         for place, k in enumerate(order):
             model = self.models[k]
-            step: dict[str, Any] = {"resume": None if run.resume is None else run.resume.with_suffix(f".{k}")}
+            step: dict[str, Any] = {"resume": _of_part(run.resume, int(k))}
             if run.budget_s is not None:
                 left = max(1.0, run.budget_s - (time.monotonic() - began))
                 step["budget_s"] = left / (networks if model.schedule is not None else len(order) - place)
@@ -77,7 +78,7 @@ class CompositionBlend(PropertyModel):
         able = sum(model.again > 0 for model in self.models)
         share = replace(run, budget_s=None if run.budget_s is None else run.budget_s / max(able, 1))
         for k, (model, one) in enumerate(zip(self.models, inputs, strict=True)):
-            resume = None if run.resume is None else run.resume.with_suffix(f".{k}")
+            resume = _of_part(run.resume, k)
             model.fit_all(one, y, rows, replace(share, resume=resume))
             if resume is not None:
                 resume.unlink(missing_ok=True)
@@ -129,6 +130,11 @@ class PotentialBlend(CompositionBlend):
     again = 0.2
     structure = True
     parts: ClassVar[tuple[str, ...]] = ("chgnet", "cgcnn")
+
+
+def _of_part(resume: Path | None, k: int) -> Path | None:
+    """Where the k-th part keeps its unfinished state."""
+    return None if resume is None else resume.with_suffix(f".{k}")
 
 
 def _part(report: Any, place: int, count: int) -> Any:
